@@ -1,0 +1,1 @@
+//! Matrix products (naive until the packed kernels arrive).

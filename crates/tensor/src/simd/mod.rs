@@ -1,0 +1,200 @@
+//! One width-generic vector type, so that each kernel is written once.
+//!
+//! A kernel is a function over `S: Simd` wrapped by [`simd_kernel!`](crate::simd_kernel), which compiles
+//! it once per instruction set and picks by [`Isa`](crate::isa::Isa).
+
+mod elem;
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub use elem::Elem;
+pub use portable::Portable;
+#[cfg(target_arch = "x86_64")]
+pub use x86::{Avx2, Avx512};
+
+/// A vector of fp32 lanes of one instruction set.
+///
+/// # Safety
+/// Methods must be called only where the instruction set is enabled, which [`simd_kernel!`](crate::simd_kernel)
+/// sees to; pointers must be valid for [`Simd::LANES`] elements (`n` for the partial forms).
+#[allow(clippy::missing_safety_doc)]
+pub trait Simd: Copy + Send + Sync + 'static {
+    /// The register.
+    type V: Copy;
+    /// fp32 lanes per register.
+    const LANES: usize;
+
+    /// All lanes `x`.
+    unsafe fn splat(x: f32) -> Self::V;
+    /// Lanes from memory, unaligned.
+    unsafe fn load(p: *const f32) -> Self::V;
+    /// The first `n <= LANES` lanes from memory, the rest zero.
+    unsafe fn load_partial(p: *const f32, n: usize) -> Self::V;
+    /// Lanes to memory, unaligned.
+    unsafe fn store(p: *mut f32, v: Self::V);
+    /// The first `n <= LANES` lanes to memory.
+    unsafe fn store_partial(p: *mut f32, v: Self::V, n: usize);
+    /// Lanes from bf16 bits, exact.
+    unsafe fn load_bf16(p: *const u16) -> Self::V;
+    /// Lanes to bf16 bits, rounded to nearest even.
+    unsafe fn store_bf16(p: *mut u16, v: Self::V);
+    /// a + b
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    /// a − b
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
+    /// a · b
+    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
+    /// a / b
+    unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
+    /// a · b + c, in one rounding where the hardware has FMA.
+    unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// Lane-wise maximum.
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    /// Lane-wise minimum.
+    unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
+    /// Square root.
+    unsafe fn sqrt(a: Self::V) -> Self::V;
+    /// Nearest integer, ties to even.
+    unsafe fn round(a: Self::V) -> Self::V;
+    /// 2^n for integral lanes n in −126..=127.
+    unsafe fn pow2(n: Self::V) -> Self::V;
+    /// The sum of all lanes, by halves.
+    unsafe fn reduce_add(a: Self::V) -> f32;
+    /// The largest lane.
+    unsafe fn reduce_max(a: Self::V) -> f32;
+
+    /// e^x: Cody–Waite reduction and a degree-6 polynomial, within 2 ulp; 0 below −87.3, clamped above 88.3.
+    #[inline(always)]
+    unsafe fn exp(x: Self::V) -> Self::V {
+        // SAFETY: the caller's promise covers every call below.
+        unsafe {
+            let lowest = Self::splat(-87.336_54);
+            let x = Self::min(Self::max(x, lowest), Self::splat(88.376_26));
+            let n = Self::round(Self::mul(x, Self::splat(std::f32::consts::LOG2_E)));
+            let r = Self::fma(n, Self::splat(-0.693_359_4), x);
+            let r = Self::fma(n, Self::splat(2.121_944_4e-4), r);
+            let mut p = Self::splat(1.987_569_1e-4);
+            for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1] {
+                p = Self::fma(p, r, Self::splat(c));
+            }
+            let p = Self::add(Self::fma(Self::mul(r, r), p, r), Self::splat(1.0));
+            Self::mul(p, Self::pow2(Self::max(n, Self::splat(-126.0))))
+        }
+    }
+
+    /// 1 / (1 + e^−x)
+    #[inline(always)]
+    unsafe fn sigmoid(x: Self::V) -> Self::V {
+        // SAFETY: the caller's promise covers every call below.
+        unsafe {
+            let one = Self::splat(1.0);
+            Self::div(one, Self::add(one, Self::exp(Self::sub(Self::splat(0.0), x))))
+        }
+    }
+}
+
+/// Compiles a kernel once per instruction set.
+///
+/// ```ignore
+/// simd_kernel! {
+///     /// Sum of squares of a row.
+///     pub fn sum_squares<S>(x: &[f32]) -> f32 { unsafe { … S::load(x.as_ptr()) … } }
+/// }
+/// let s = sum_squares(isa, &row);
+/// ```
+/// Further type parameters follow `S`: `fn store<S, E: Elem>(…)`. The body sees `S: Simd`; wrap it in
+/// `unsafe` with its reason. The generated function takes the [`Isa`](crate::isa::Isa) first.
+#[macro_export]
+macro_rules! simd_kernel {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident<$s:ident $(, $g:ident: $bound:path)*>($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
+        $(#[$meta])*
+        #[allow(clippy::too_many_arguments)]
+        $vis fn $name<$($g: $bound),*>(isa: $crate::isa::Isa, $($arg: $ty),*) $(-> $ret)? {
+            #[inline(always)]
+            #[allow(clippy::too_many_arguments)]
+            fn body<$s: $crate::simd::Simd $(, $g: $bound)*>($($arg: $ty),*) $(-> $ret)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi2")]
+            #[allow(clippy::too_many_arguments)]
+            fn avx512<$($g: $bound),*>($($arg: $ty),*) $(-> $ret)? {
+                body::<$crate::simd::Avx512 $(, $g)*>($($arg),*)
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma,f16c,bmi2")]
+            #[allow(clippy::too_many_arguments)]
+            fn avx2<$($g: $bound),*>($($arg: $ty),*) $(-> $ret)? {
+                body::<$crate::simd::Avx2 $(, $g)*>($($arg),*)
+            }
+            match isa.path() {
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: an `Isa` of this path exists only on a CPU that has these features.
+                $crate::isa::Path::Avx512 | $crate::isa::Path::Avx512Bf16 => unsafe { avx512::<$($g),*>($($arg),*) },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: as above.
+                $crate::isa::Path::Avx2 => unsafe { avx2::<$($g),*>($($arg),*) },
+                _ => body::<$crate::simd::Portable $(, $g)*>($($arg),*),
+            }
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isa::Isa;
+
+    simd_kernel! {
+        fn exp_all<S>(x: &[f32], out: &mut [f32]) {
+            assert!(x.len() == out.len());
+            let mut i = 0;
+            while i < x.len() {
+                let n = S::LANES.min(x.len() - i);
+                // SAFETY: `i + n` stays within both slices.
+                unsafe { S::store_partial(out.as_mut_ptr().add(i), S::exp(S::load_partial(x.as_ptr().add(i), n)), n) };
+                i += n;
+            }
+        }
+    }
+
+    simd_kernel! {
+        fn round_trip<S, E: Elem>(x: &[f32], out: &mut [f32]) {
+            assert!(x.len() == out.len() && x.len() == 16);
+            let mut held = [E::from_f32(0.0); 16];
+            for i in (0..16).step_by(S::LANES) {
+                // SAFETY: 16 elements, LANES divides 16.
+                unsafe {
+                    E::store::<S>(held.as_mut_ptr().add(i), S::load(x.as_ptr().add(i)));
+                    S::store(out.as_mut_ptr().add(i), E::load::<S>(held.as_ptr().add(i)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn exp_is_close_on_every_path() {
+        let x: Vec<f32> = (-2000..2001).map(|i| i as f32 * 0.05).collect();
+        for isa in Isa::available() {
+            let mut y = vec![0.0; x.len()];
+            exp_all(isa, &x, &mut y);
+            for (&x, &y) in x.iter().zip(&y) {
+                let want = f64::from(x.clamp(-87.336_54, 88.376_26)).exp();
+                assert!((f64::from(y) - want).abs() <= want * 3e-7 + 1e-37, "{isa}: exp({x}) = {y}, want {want}");
+            }
+        }
+    }
+
+    #[test]
+    fn bf16_rounds_to_nearest_even_on_every_path() {
+        let x: [f32; 16] = std::array::from_fn(|i| (i as f32 - 7.3) * 1.2345e3_f32.powi(i as i32 - 8));
+        for isa in Isa::available() {
+            let mut y = [0.0; 16];
+            round_trip::<half::bf16>(isa, &x, &mut y);
+            let want: Vec<f32> = x.iter().map(|&v| half::bf16::from_f32(v).to_f32()).collect();
+            assert_eq!(y.as_slice(), want.as_slice(), "{isa}");
+            round_trip::<f32>(isa, &x, &mut y);
+            assert_eq!(y, x, "{isa}");
+        }
+    }
+}
