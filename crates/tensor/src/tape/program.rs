@@ -1,0 +1,196 @@
+//! A compiled tape: one slab, replayed.
+
+use super::frame::Frame;
+use super::plan::Plan;
+use super::{Layout, Node, Tape, ValueInfo, Var};
+use crate::Cpu;
+use crate::gemm::Precision;
+use crate::memory::Slab;
+use std::cell::{Cell, RefCell};
+use std::time::{Duration, Instant};
+
+/// A recorded and planned pass over fixed shapes.
+pub struct Program {
+    nodes: Vec<Box<dyn Node>>,
+    values: Vec<ValueInfo>,
+    plan: Plan,
+    slab: Slab,
+    precision: Precision,
+    training: bool,
+    times: Option<Vec<OpTime>>,
+}
+
+/// Keys and values of every layer for decoding: `[layers, slots, capacity, width]` each, fp32.
+pub struct KvCache {
+    /// Number of sequences it can hold.
+    pub slots: usize,
+    /// Tokens per sequence.
+    pub capacity: usize,
+    /// kv_heads · head_dim.
+    pub width: usize,
+    keys: Slab,
+    values: Slab,
+}
+
+impl KvCache {
+    /// An empty cache.
+    pub fn new(layers: usize, slots: usize, capacity: usize, width: usize) -> KvCache {
+        let bytes = layers * slots * capacity * width * 4;
+        KvCache { slots, capacity, width, keys: Slab::new(bytes), values: Slab::new(bytes) }
+    }
+
+    /// Keys and values of one layer, `[slots, capacity, width]` each.
+    pub fn layer(&mut self, layer: usize) -> (&mut [f32], &mut [f32]) {
+        let len = self.slots * self.capacity * self.width;
+        let range = layer * len..(layer + 1) * len;
+        (&mut self.keys.as_mut_slice()[range.clone()], &mut self.values.as_mut_slice()[range])
+    }
+}
+
+/// Wall time of one op of the program, forward and backward.
+#[derive(Clone, Debug)]
+pub struct OpTime {
+    /// The op's name.
+    pub name: &'static str,
+    /// Time spent in forward.
+    pub forward: Duration,
+    /// Time spent in backward.
+    pub backward: Duration,
+    /// Floating-point operations of one forward.
+    pub flops: u64,
+    /// Times it ran forward.
+    pub calls: u64,
+}
+
+/// What a run reads and writes besides the program's own memory.
+pub struct Run<'a> {
+    /// Threads and instruction set.
+    pub cpu: &'a Cpu,
+    /// Where parameters lie.
+    pub layout: &'a Layout,
+    /// Flat parameters, `[layout.len()]`.
+    pub weights: &'a [f32],
+    /// Flat gradients, `[layout.len()]`, overwritten; required by a training program.
+    pub grads: Option<&'a mut [f32]>,
+    /// The cache of a decoding program.
+    pub cache: Option<&'a mut KvCache>,
+}
+
+impl Program {
+    pub(super) fn new(tape: Tape, training: bool) -> Program {
+        let plan = Plan::new(&tape.values, &tape.nodes, training);
+        let slab = Slab::new(plan.size);
+        Program {
+            nodes: tape.nodes,
+            values: tape.values,
+            plan,
+            slab,
+            precision: tape.precision,
+            training,
+            times: None,
+        }
+    }
+
+    /// Bytes of activations, gradients of activations and inputs.
+    pub fn slab_bytes(&self) -> usize {
+        self.slab.len()
+    }
+
+    /// Floating-point operations of a forward pass.
+    pub fn flops(&self) -> u64 {
+        self.nodes.iter().map(|n| n.flops()).sum()
+    }
+
+    /// An input's memory, to fill before a run.
+    ///
+    /// # Panics
+    /// When `T` is not the input's dtype.
+    pub fn input_mut<T: bytemuck::Pod>(&mut self, var: Var) -> &mut [T] {
+        let (range, len) = self.place(var, size_of::<T>());
+        &mut bytemuck::cast_slice_mut(&mut self.slab.bytes_mut()[range])[..len]
+    }
+
+    /// A kept value or input, after a run.
+    ///
+    /// # Panics
+    /// When `T` is not the value's dtype.
+    pub fn output<T: bytemuck::Pod>(&self, var: Var) -> &[T] {
+        let (range, len) = self.place(var, size_of::<T>());
+        &bytemuck::cast_slice(&self.slab.bytes()[range])[..len]
+    }
+
+    fn place(&self, var: Var, elem: usize) -> (std::ops::Range<usize>, usize) {
+        let info = &self.values[var.index()];
+        assert_eq!(info.dtype.size(), elem, "a value is read as another dtype than it has");
+        assert!(info.kind != super::Kind::Computed, "only inputs and kept values outlive a run");
+        // An input that no node reads has no place of its own and no use.
+        let offset = self.plan.values[var.index()].unwrap_or(0);
+        (offset..offset + info.bytes(), info.len())
+    }
+
+    /// Starts to time every op.
+    pub fn profile(&mut self) {
+        let fresh = |n: &Box<dyn Node>| OpTime {
+            name: n.name(),
+            forward: Duration::ZERO,
+            backward: Duration::ZERO,
+            flops: n.flops(),
+            calls: 0,
+        };
+        self.times = Some(self.nodes.iter().map(fresh).collect());
+    }
+
+    /// Times per op since [`Program::profile`], in order of the record.
+    pub fn times(&self) -> &[OpTime] {
+        self.times.as_deref().unwrap_or(&[])
+    }
+
+    /// Replays the record: forward, and backward if compiled for training.
+    pub fn run(&mut self, run: Run<'_>) {
+        assert_eq!(run.weights.len(), run.layout.len(), "weights and layout belong together");
+        let grads = match run.grads {
+            Some(grads) => {
+                assert_eq!(grads.len(), run.layout.len(), "gradients and layout belong together");
+                grads.as_mut_ptr()
+            }
+            None => std::ptr::null_mut(),
+        };
+        assert!(!self.training || !grads.is_null(), "a training program needs a gradient buffer");
+        let cache = run.cache.map(RefCell::new);
+        let slab = self.slab.bytes_mut().as_mut_ptr();
+        let frame = |node: usize| Frame {
+            cpu: run.cpu,
+            precision: self.precision,
+            training: self.training,
+            node,
+            values: &self.values,
+            plan: &self.plan,
+            slab,
+            layout: run.layout,
+            weights: run.weights,
+            grads,
+            cache: cache.as_ref(),
+            borrows: Cell::default(),
+            count: Cell::new(0),
+        };
+        for (i, node) in self.nodes.iter().enumerate() {
+            let start = Instant::now();
+            node.forward(&frame(i));
+            if let Some(times) = &mut self.times {
+                times[i].forward += start.elapsed();
+                times[i].calls += 1;
+            }
+        }
+        if !self.training {
+            return;
+        }
+        for (i, node) in self.nodes.iter().enumerate().rev() {
+            let start = Instant::now();
+            node.backward(&frame(i));
+            if let Some(times) = &mut self.times {
+                times[i].backward += start.elapsed();
+            }
+        }
+    }
+
+}
