@@ -5,6 +5,7 @@ pub mod gemm;
 pub mod isa;
 pub mod memory;
 pub mod ops;
+pub mod order;
 pub mod pool;
 pub mod scratch;
 pub mod simd;

@@ -1,0 +1,11 @@
+//! Every constant that orders a sum, in one place: changing one changes bits, so it changes results
+//! between versions, never between thread counts.
+
+/// Rows per block of a reduction over rows (weight gradients of norms); blocks are added in order.
+pub const REDUCE_ROWS: usize = 64;
+
+/// Elements per block of a sum over a flat buffer (global norm, the denominator of a softmax).
+pub const SUM_BLOCK: usize = 4096;
+
+/// Rows of logits that exist at one time in the fused loss.
+pub const LOSS_ROWS: usize = 256;
