@@ -1,1 +1,8 @@
-//! run
+//! What every run needs whatever it computes: random streams, atomic files, recipes, run folders, metric logs, the
+//! step graph, signals, resources and plots. It must not know any domain: no models, tensors, tokens or data formats.
+
+pub mod atomic;
+pub mod error;
+pub mod hash;
+pub mod permutation;
+pub mod random;

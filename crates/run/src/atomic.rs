@@ -1,0 +1,157 @@
+//! Files and folders that appear whole or not at all, whatever kills the process (spec `CK-01`).
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::FileError;
+
+/// Writes `bytes` to `path` atomically; see [`write_with`].
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    write_with(path, |out| out.write_all(bytes))
+}
+
+/// Writes a temporary file beside `path`, fsyncs it, renames it over `path` and fsyncs the folder.
+///
+/// When `fill` or the disk fails, the old file is as it was and no temporary file is left.
+pub fn write_with(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), FileError> {
+    try_write(path, fill).map_err(|source| FileError::writing(path, source))
+}
+
+fn try_write(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let folder = parent(path);
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".tmp-");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // The umask applies, as for any new file; tempfile's own default (0600) would lock out the user's group.
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    let temporary = builder.tempfile_in(folder)?;
+    let mut out = BufWriter::with_capacity(1 << 16, temporary.as_file());
+    fill(&mut out)?;
+    out.flush()?;
+    drop(out);
+    temporary.as_file().sync_all()?;
+    temporary.persist(path).map_err(|error| error.error)?;
+    sync_dir(folder)
+}
+
+/// Turns the finished folder `tmp_dir` into `final_dir`, on the same file system: fsyncs every file and folder in it,
+/// renames it, then fsyncs the parent.
+///
+/// An existing `final_dir` is moved aside first and removed at the end; a kill in between leaves no `final_dir`, never
+/// a mixed one.
+pub fn commit_dir(tmp_dir: &Path, final_dir: &Path) -> Result<(), FileError> {
+    sync_tree(tmp_dir).map_err(|source| FileError::new("fsync", tmp_dir, source))?;
+    let committing = |source| FileError::new("commit folder", final_dir, source);
+    let aside = aside_name(final_dir);
+    if final_dir.exists() {
+        if aside.exists() {
+            fs::remove_dir_all(&aside).map_err(committing)?;
+        }
+        fs::rename(final_dir, &aside).map_err(committing)?;
+    }
+    fs::rename(tmp_dir, final_dir).map_err(committing)?;
+    sync_dir(parent(final_dir)).map_err(committing)?;
+    if aside.exists() {
+        fs::remove_dir_all(&aside).map_err(committing)?;
+    }
+    Ok(())
+}
+
+/// fsyncs a folder, so that renames and new names in it survive a power cut. Nothing to do outside Unix.
+pub fn sync_dir(folder: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+fn sync_tree(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            sync_tree(&entry.path())?;
+        } else if kind.is_file() {
+            File::open(entry.path())?.sync_all()?;
+        }
+    }
+    sync_dir(folder)
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+fn aside_name(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".old-");
+    name.push(path.file_name().unwrap_or_default());
+    parent(path).join(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.json");
+        write(&path, b"old").unwrap();
+        let error = write_with(&path, |out| {
+            out.write_all(&[0; 100_000])?;
+            Err(io::ErrorKind::StorageFull.into())
+        })
+        .unwrap_err();
+        assert!(error.to_string().contains("state.json"), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(names(dir.path()), ["state.json"]);
+        write(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn files_get_the_usual_mode() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        write(&dir.path().join("atomic"), b"").unwrap();
+        fs::write(dir.path().join("plain"), b"").unwrap();
+        let mode = |name| fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode("atomic"), mode("plain"));
+    }
+
+    #[test]
+    fn a_missing_folder_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(write(&dir.path().join("missing/file"), b"x").is_err());
+    }
+
+    #[test]
+    fn commit_dir_replaces_whole_folders() {
+        let dir = tempfile::tempdir().unwrap();
+        let (tmp, last) = (dir.path().join("tmp"), dir.path().join("step-1"));
+        for content in ["one", "two"] {
+            fs::create_dir_all(tmp.join("sub")).unwrap();
+            fs::write(tmp.join("sub/file"), content).unwrap();
+            commit_dir(&tmp, &last).unwrap();
+            assert_eq!(fs::read_to_string(last.join("sub/file")).unwrap(), content);
+            assert_eq!(names(dir.path()), ["step-1"]);
+        }
+        assert!(commit_dir(&tmp, &last).is_err(), "nothing to commit");
+        assert_eq!(fs::read_to_string(last.join("sub/file")).unwrap(), "two");
+    }
+}
