@@ -3,6 +3,9 @@
 use super::Simd;
 use crate::tape::DType;
 
+/// The most lanes of any path.
+const MAX_LANES: usize = 16;
+
 /// A storage type. Arithmetic is always fp32; this only loads and stores.
 pub trait Elem: Copy + Send + Sync + bytemuck::Pod + 'static {
     /// The dtype's name on the tape.
@@ -21,6 +24,37 @@ pub trait Elem: Copy + Send + Sync + bytemuck::Pod + 'static {
     /// # Safety
     /// As [`Simd::store`].
     unsafe fn store<S: Simd>(p: *mut Self, v: S::V);
+    /// The first `n <= S::LANES` elements as fp32, the other lanes zero.
+    ///
+    /// # Safety
+    /// As [`Simd::load_partial`].
+    unsafe fn load_partial<S: Simd>(p: *const Self, n: usize) -> S::V;
+    /// The first `n <= S::LANES` fp32 lanes to storage.
+    ///
+    /// # Safety
+    /// As [`Simd::store_partial`].
+    unsafe fn store_partial<S: Simd>(p: *mut Self, v: S::V, n: usize);
+
+    /// [`Elem::load`] when `n` is all lanes, else [`Elem::load_partial`]: for bodies of
+    /// [`for_lanes!`](crate::simd::for_lanes), where `n` is a constant in the main loop.
+    ///
+    /// # Safety
+    /// As [`Elem::load_partial`].
+    #[inline(always)]
+    unsafe fn load_n<S: Simd>(p: *const Self, n: usize) -> S::V {
+        // SAFETY: the caller's promise.
+        unsafe { if n == S::LANES { Self::load::<S>(p) } else { Self::load_partial::<S>(p, n) } }
+    }
+
+    /// [`Elem::store`] when `n` is all lanes, else [`Elem::store_partial`].
+    ///
+    /// # Safety
+    /// As [`Elem::store_partial`].
+    #[inline(always)]
+    unsafe fn store_n<S: Simd>(p: *mut Self, v: S::V, n: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { if n == S::LANES { Self::store::<S>(p, v) } else { Self::store_partial::<S>(p, v, n) } }
+    }
 }
 
 impl Elem for f32 {
@@ -43,6 +77,16 @@ impl Elem for f32 {
         // SAFETY: the caller's promise.
         unsafe { S::store(p, v) }
     }
+    #[inline(always)]
+    unsafe fn load_partial<S: Simd>(p: *const f32, n: usize) -> S::V {
+        // SAFETY: the caller's promise.
+        unsafe { S::load_partial(p, n) }
+    }
+    #[inline(always)]
+    unsafe fn store_partial<S: Simd>(p: *mut f32, v: S::V, n: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { S::store_partial(p, v, n) }
+    }
 }
 
 impl Elem for half::bf16 {
@@ -64,5 +108,23 @@ impl Elem for half::bf16 {
     unsafe fn store<S: Simd>(p: *mut half::bf16, v: S::V) {
         // SAFETY: as above.
         unsafe { S::store_bf16(p.cast(), v) }
+    }
+    #[inline(always)]
+    unsafe fn load_partial<S: Simd>(p: *const half::bf16, n: usize) -> S::V {
+        let mut bits = [0u16; MAX_LANES];
+        // SAFETY: `n` elements by the caller's promise; the buffer holds the lanes of every path.
+        unsafe {
+            std::ptr::copy_nonoverlapping(p.cast(), bits.as_mut_ptr(), n);
+            S::load_bf16(bits.as_ptr())
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_partial<S: Simd>(p: *mut half::bf16, v: S::V, n: usize) {
+        let mut bits = [0u16; MAX_LANES];
+        // SAFETY: as above.
+        unsafe {
+            S::store_bf16(bits.as_mut_ptr(), v);
+            std::ptr::copy_nonoverlapping(bits.as_ptr(), p.cast(), n);
+        }
     }
 }

@@ -140,6 +140,27 @@ macro_rules! simd_kernel {
     };
 }
 
+/// Walks `0..len` by vectors inside a kernel: `for_lanes!(S, len, |i, n| …)` expands the body for whole
+/// vectors (`n` is `S::LANES`, a constant) and once for the rest. Not a closure, because a closure is a
+/// function of its own that would be compiled without the kernel's instruction set.
+macro_rules! for_lanes {
+    ($s:ident, $len:expr, |$i:ident, $n:ident| $body:expr) => {{
+        let len: usize = $len;
+        let whole = len - len % <$s as $crate::simd::Simd>::LANES;
+        let mut $i = 0;
+        while $i < whole {
+            let $n = <$s as $crate::simd::Simd>::LANES;
+            $body;
+            $i += $n;
+        }
+        if $i < len {
+            let $n = len - $i;
+            $body;
+        }
+    }};
+}
+pub(crate) use for_lanes;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,6 +189,31 @@ mod tests {
                     E::store::<S>(held.as_mut_ptr().add(i), S::load(x.as_ptr().add(i)));
                     S::store(out.as_mut_ptr().add(i), E::load::<S>(held.as_ptr().add(i)));
                 }
+            }
+        }
+    }
+
+    simd_kernel! {
+        fn copy<S, A: Elem, B: Elem>(x: &[A], out: &mut [B]) {
+            // SAFETY: `i + n` stays within both slices, which the caller makes equally long.
+            for_lanes!(S, x.len(), |i, n| unsafe {
+                B::store_n::<S>(out.as_mut_ptr().add(i), A::load_n::<S>(x.as_ptr().add(i), n), n)
+            });
+        }
+    }
+
+    #[test]
+    fn odd_lengths_are_walked_and_nothing_beyond() {
+        use half::bf16;
+        for isa in Isa::available() {
+            for len in 0..40usize {
+                let x: Vec<bf16> = (0..len).map(|i| bf16::from_f32(i as f32 + 0.5)).collect();
+                let mut wide = vec![-1.0f32; len + 1];
+                copy::<bf16, f32>(isa, &x, &mut wide[..len]);
+                let mut back = vec![bf16::NEG_ONE; len + 1];
+                copy::<f32, bf16>(isa, &wide[..len], &mut back[..len]);
+                assert_eq!(&back[..len], &x[..], "{isa}");
+                assert_eq!((wide[len], back[len]), (-1.0, bf16::NEG_ONE), "{isa}");
             }
         }
     }
