@@ -1,1 +1,9 @@
-//! model
+//! Architectures as compositions of ops, and their weights in and out (Hugging Face safetensors).
+//! It must not know training.
+
+pub mod folder;
+pub mod init;
+pub mod llama;
+pub mod safetensors;
+
+pub use llama::Llama;

@@ -1,0 +1,109 @@
+//! A Hugging Face model folder: `config.json` and `model.safetensors` (or its shards with an index).
+
+use crate::safetensors::{self, File, Store};
+use crate::{Llama, init};
+use smolt_arch::ModelConfig;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Why a model folder cannot be loaded or saved.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its configuration is missing, broken or unsupported.
+    #[error(transparent)]
+    Config(#[from] smolt_arch::Error),
+    /// Its weights are missing or broken.
+    #[error(transparent)]
+    Weights(#[from] safetensors::Error),
+    /// Its shard index is broken.
+    #[error("{}: {reason}", path.display())]
+    Index {
+        /// The index file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Writing failed.
+    #[error(transparent)]
+    Write(#[from] smolt_run::error::FileError),
+}
+
+/// A model and its weights in memory.
+pub struct Loaded {
+    /// The architecture.
+    pub model: Llama,
+    /// Flat parameters, `[model.layout().len()]`.
+    pub weights: Vec<f32>,
+}
+
+impl Loaded {
+    /// A model with fresh weights (see [`init::truncated_normal`]).
+    pub fn fresh(config: ModelConfig, seed: u64) -> Loaded {
+        let std = config.initializer_range;
+        let model = Llama::new(config);
+        let weights = init::truncated_normal(model.layout(), seed, std);
+        Loaded { model, weights }
+    }
+
+    /// Loads `dir`, every tensor checked against the configuration.
+    pub fn load(dir: &Path) -> Result<Loaded, Error> {
+        let model = Llama::new(ModelConfig::load(&dir.join("config.json"))?);
+        let mut weights = vec![0.0; model.layout().len()];
+        let shards = Shards::open(dir)?;
+        for view in model.layout().views() {
+            shards.file(&view.name)?.read_f32(&view.name, &view.shape, &mut weights[view.range.clone()])?;
+        }
+        Ok(Loaded { model, weights })
+    }
+}
+
+/// Writes `config.json` and `model.safetensors` into `dir`.
+pub fn save(dir: &Path, model: &Llama, weights: &[f32], store: Store) -> Result<(), Error> {
+    let text = model.config().to_json(match store {
+        Store::F32 => "float32",
+        Store::Bf16 => "bfloat16",
+    });
+    smolt_run::atomic::write(&dir.join("config.json"), text.as_bytes())?;
+    let views = model.layout().views();
+    let tensors: Vec<safetensors::Tensor<'_>> =
+        views.iter().map(|v| (v.name.as_str(), v.shape.as_slice(), &weights[v.range.clone()])).collect();
+    Ok(safetensors::write(&dir.join("model.safetensors"), &tensors, store)?)
+}
+
+/// The safetensors files of a folder and which tensor lies in which.
+struct Shards {
+    files: Vec<File>,
+    /// Tensor → file; empty when there is one file.
+    place: BTreeMap<String, usize>,
+}
+
+impl Shards {
+    fn open(dir: &Path) -> Result<Shards, Error> {
+        let index = dir.join("model.safetensors.index.json");
+        if !index.exists() {
+            let file = File::open(&dir.join("model.safetensors"))?;
+            return Ok(Shards { files: vec![file], place: BTreeMap::new() });
+        }
+        let wrong = |reason: String| Error::Index { path: index.clone(), reason };
+        let text = std::fs::read_to_string(&index).map_err(|e| wrong(e.to_string()))?;
+        let json: serde_json::Value = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+        let map = json["weight_map"].as_object().ok_or_else(|| wrong("it has no `weight_map`".into()))?;
+        let mut names: Vec<&str> = map.values().filter_map(|v| v.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        if let Some(name) = names.iter().find(|n| n.contains(['/', '\\']) || n.contains("..")) {
+            return Err(wrong(format!("`{name}` points outside the folder")));
+        }
+        let files = names.iter().map(|n| File::open(&dir.join(n))).collect::<Result<_, _>>()?;
+        let place = map
+            .iter()
+            .filter_map(|(tensor, file)| Some((tensor.clone(), names.binary_search(&file.as_str()?).ok()?)))
+            .collect();
+        Ok(Shards { files, place })
+    }
+
+    fn file(&self, tensor: &str) -> Result<&File, Error> {
+        // A tensor missing from the index is then missing from the first file, which says so.
+        Ok(&self.files[self.place.get(tensor).copied().unwrap_or(0)])
+    }
+}

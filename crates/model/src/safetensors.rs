@@ -1,0 +1,171 @@
+//! Safetensors in and out. Files are hostile: header length, overlaps, shapes and dtypes are checked
+//! before anything is allocated; writing is streaming, atomic and in a fixed order.
+
+use memmap2::Mmap;
+use safetensors::{Dtype, SafeTensors};
+use smolt_run::error::FileError;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// Largest header accepted, bytes; a 100,000-tensor model stays far below.
+const MAX_HEADER: u64 = 64 << 20;
+
+/// Why a safetensors file cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system refused.
+    #[error(transparent)]
+    Io(#[from] FileError),
+    /// The bytes are not a valid file.
+    #[error("{}: not a valid safetensors file: {reason}; copy or export the model again", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A tensor is missing or unlike what the model needs.
+    #[error("{}: tensor `{name}`: {reason}", path.display())]
+    Tensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// What is wrong and what was expected.
+        reason: String,
+    },
+}
+
+/// A memory-mapped safetensors file.
+pub struct File {
+    path: PathBuf,
+    map: Mmap,
+}
+
+impl File {
+    /// Opens and checks the header of `path`.
+    pub fn open(path: &Path) -> Result<File, Error> {
+        let io = |source| FileError::reading(path, source);
+        let file = std::fs::File::open(path).map_err(io)?;
+        // SAFETY: the map is read-only; a file changed underneath us yields wrong numbers, not memory faults,
+        // short of truncation, which checkpoints never do in place.
+        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+        let file = File { path: path.to_path_buf(), map };
+        let header = file.map.get(..8).map(|b| u64::from_le_bytes(b.try_into().unwrap_or_default()));
+        match header {
+            Some(len) if len <= MAX_HEADER && len <= file.map.len() as u64 - 8 => {}
+            Some(len) => {
+                let reason = format!("its header claims {len} bytes, the file has {}", file.map.len());
+                return Err(file.invalid(reason));
+            }
+            None => return Err(file.invalid("it is shorter than 8 bytes".into())),
+        }
+        file.tensors()?;
+        Ok(file)
+    }
+
+    fn invalid(&self, reason: String) -> Error {
+        Error::Invalid { path: self.path.clone(), reason }
+    }
+
+    fn tensors(&self) -> Result<SafeTensors<'_>, Error> {
+        SafeTensors::deserialize(&self.map).map_err(|e| self.invalid(e.to_string()))
+    }
+
+    /// Names and shapes of all tensors, in order of name.
+    pub fn shapes(&self) -> Result<BTreeMap<String, Vec<usize>>, Error> {
+        Ok(self.tensors()?.iter().map(|(name, view)| (name.to_string(), view.shape().to_vec())).collect())
+    }
+
+    /// Copies a floating-point tensor into `out` as fp32, after checking its shape.
+    pub fn read_f32(&self, name: &str, shape: &[usize], out: &mut [f32]) -> Result<(), Error> {
+        let wrong = |reason| Error::Tensor { path: self.path.clone(), name: name.to_string(), reason };
+        let tensors = self.tensors()?;
+        let view = tensors.tensor(name).map_err(|_| wrong("missing from the file".into()))?;
+        if view.shape() != shape || shape.iter().product::<usize>() != out.len() {
+            return Err(wrong(format!("has shape {:?}, the configuration needs {shape:?}", view.shape())));
+        }
+        let data = view.data();
+        match view.dtype() {
+            Dtype::F32 => fill(out, data, f32::from_le_bytes),
+            Dtype::BF16 => fill(out, data, |b| half::bf16::from_le_bytes(b).to_f32()),
+            Dtype::F16 => fill(out, data, |b| half::f16::from_le_bytes(b).to_f32()),
+            other => return Err(wrong(format!("has dtype {other:?}; F32, BF16 and F16 are supported"))),
+        }
+        Ok(())
+    }
+
+    /// An integer tensor (I64, I32 or U32), widened.
+    pub fn read_i64(&self, name: &str) -> Result<Vec<i64>, Error> {
+        let wrong = |reason| Error::Tensor { path: self.path.clone(), name: name.to_string(), reason };
+        let tensors = self.tensors()?;
+        let view = tensors.tensor(name).map_err(|_| wrong("missing from the file".into()))?;
+        let wide: fn(&[u8]) -> i64 = match view.dtype() {
+            Dtype::I64 => |b| b.try_into().map(i64::from_le_bytes).unwrap_or_default(),
+            Dtype::I32 => |b| b.try_into().map(i32::from_le_bytes).unwrap_or_default().into(),
+            Dtype::U32 => |b| b.try_into().map(u32::from_le_bytes).unwrap_or_default().into(),
+            other => return Err(wrong(format!("has dtype {other:?}, not an integer"))),
+        };
+        let size = view.data().len() / view.shape().iter().product::<usize>().max(1);
+        Ok(view.data().chunks_exact(size.max(1)).map(wide).collect())
+    }
+}
+
+fn fill<const N: usize>(out: &mut [f32], data: &[u8], convert: impl Fn([u8; N]) -> f32) {
+    let (chunks, _) = data.as_chunks::<N>();
+    for (out, &bytes) in out.iter_mut().zip(chunks) {
+        *out = convert(bytes);
+    }
+}
+
+/// Storage of written tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// As they are.
+    F32,
+    /// Rounded to nearest even.
+    Bf16,
+}
+
+/// A tensor to write: name, shape and fp32 data.
+pub type Tensor<'a> = (&'a str, &'a [usize], &'a [f32]);
+
+/// Writes `tensors` in the given order, atomically.
+pub fn write(path: &Path, tensors: &[Tensor<'_>], store: Store) -> Result<(), Error> {
+    let (dtype, size) = match store {
+        Store::F32 => ("F32", 4),
+        Store::Bf16 => ("BF16", 2),
+    };
+    let mut header = serde_json::Map::new();
+    header.insert("__metadata__".into(), serde_json::json!({"format": "pt"}));
+    let mut at = 0;
+    for (name, shape, data) in tensors {
+        let end = at + data.len() * size;
+        let entry = serde_json::json!({"dtype": dtype, "shape": shape, "data_offsets": [at, end]});
+        header.insert((*name).to_string(), entry);
+        at = end;
+    }
+    let mut header = serde_json::Value::Object(header).to_string().into_bytes();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    Ok(smolt_run::atomic::write_with(path, |w| {
+        w.write_all(&(header.len() as u64).to_le_bytes())?;
+        w.write_all(&header)?;
+        tensors.iter().try_for_each(|(_, _, data)| write_data(w, data, store))
+    })?)
+}
+
+fn write_data(w: &mut dyn Write, data: &[f32], store: Store) -> io::Result<()> {
+    let mut buffer = Vec::with_capacity(1 << 16);
+    for part in data.chunks(1 << 14) {
+        buffer.clear();
+        match store {
+            Store::F32 => part.iter().for_each(|x| buffer.extend_from_slice(&x.to_le_bytes())),
+            Store::Bf16 => {
+                part.iter().for_each(|&x| buffer.extend_from_slice(&half::bf16::from_f32(x).to_le_bytes()));
+            }
+        }
+        w.write_all(&buffer)?;
+    }
+    Ok(())
+}
