@@ -1,1 +1,11 @@
 //! One folder per op: shapes and entry points in `mod.rs`, the f64 oracle, the CPU kernels.
+
+pub mod adamw;
+pub mod add;
+pub mod embedding;
+pub mod global_norm;
+pub mod rms_norm;
+pub mod rope;
+pub mod swiglu;
+#[cfg(test)]
+pub(crate) mod testing;

@@ -226,7 +226,10 @@ mod tests {
             exp_all(isa, &x, &mut y);
             for (&x, &y) in x.iter().zip(&y) {
                 let want = f64::from(x.clamp(-87.336_54, 88.376_26)).exp();
-                assert!((f64::from(y) - want).abs() <= want * 3e-7 + 1e-37, "{isa}: exp({x}) = {y}, want {want}");
+                assert!(
+                    (f64::from(y) - want).abs() <= want * 3e-7 + 1e-37,
+                    "{isa}: exp({x}) = {y}, want {want}"
+                );
             }
         }
     }

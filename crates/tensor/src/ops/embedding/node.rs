@@ -34,7 +34,13 @@ impl Node for Embedding {
     }
 
     fn forward(&self, f: &Frame<'_>) {
-        super::forward(f.cpu, f.read(self.tokens), f.param(self.table), f.info(self.out).cols, f.write(self.out));
+        super::forward(
+            f.cpu,
+            f.read(self.tokens),
+            f.param(self.table),
+            f.info(self.out).cols,
+            f.write(self.out),
+        );
     }
 
     fn backward(&self, f: &Frame<'_>) {

@@ -1,0 +1,38 @@
+//! Kernels over one part of a buffer.
+
+use crate::simd::{Elem, for_lanes};
+use crate::simd_kernel;
+
+simd_kernel! {
+    /// `dst += src`.
+    pub(crate) fn add_rows<S>(src: &[f32], dst: &mut [f32]) {
+        let len = src.len().min(dst.len());
+        let (src, dst) = (src.as_ptr(), dst.as_mut_ptr());
+        // SAFETY: `i + n <= len`, which both slices reach.
+        for_lanes!(S, len, |i, n| unsafe {
+            let sum = S::add(f32::load_n::<S>(dst.add(i), n), f32::load_n::<S>(src.add(i), n));
+            f32::store_n::<S>(dst.add(i), sum, n);
+        });
+    }
+}
+
+simd_kernel! {
+    /// `x *= factor`.
+    pub(super) fn scale<S>(factor: f32, x: &mut [f32]) {
+        let (p, len) = (x.as_mut_ptr(), x.len());
+        // SAFETY: `i + n <= len`.
+        for_lanes!(S, len, |i, n| unsafe {
+            f32::store_n::<S>(p.add(i), S::mul(f32::load_n::<S>(p.add(i), n), S::splat(factor)), n);
+        });
+    }
+}
+
+simd_kernel! {
+    /// `dst = src`.
+    pub(super) fn convert<S, A: Elem, B: Elem>(src: &[A], dst: &mut [B]) {
+        let len = src.len().min(dst.len());
+        let (src, dst) = (src.as_ptr(), dst.as_mut_ptr());
+        // SAFETY: `i + n <= len`, which both slices reach.
+        for_lanes!(S, len, |i, n| unsafe { B::store_n::<S>(dst.add(i), A::load_n::<S>(src.add(i), n), n) });
+    }
+}

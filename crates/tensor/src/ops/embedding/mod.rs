@@ -1,0 +1,86 @@
+//! Embedding: rows of a table picked by token id (EMB-01).
+//!
+//! Forward copies, backward adds each row's gradient to its token's row. No products: both are bound
+//! by memory, `n·d` elements.
+
+mod cpu;
+mod node;
+#[cfg(test)]
+mod oracle;
+
+use crate::Cpu;
+
+/// `out[r] = table[tokens[r]]`: tokens `[n]`, table `[vocab, d]` → out `[n, d]`.
+///
+/// # Panics
+/// When shapes disagree or a token id is not below `vocab` (a caller bug: loaders check ids).
+pub fn forward(cpu: &Cpu, tokens: &[u32], table: &[f32], d: usize, out: &mut [f32]) {
+    check(tokens, table.len(), d, out.len());
+    cpu::forward(cpu, tokens, table, d, out);
+}
+
+/// `d_table[tokens[r]] += d_out[r]`, for each table row in order of `r`: tokens `[n]`, d_out `[n, d]`,
+/// d_table `[vocab, d]`.
+///
+/// # Panics
+/// As [`forward`].
+pub fn backward(cpu: &Cpu, tokens: &[u32], d_out: &[f32], d: usize, d_table: &mut [f32]) {
+    check(tokens, d_table.len(), d, d_out.len());
+    cpu::backward(cpu, tokens, d_out, d, d_table);
+}
+
+fn check(tokens: &[u32], table: usize, d: usize, out: usize) {
+    assert!(d > 0 && table.is_multiple_of(d), "embedding: a table of {table} elements has no rows of {d}");
+    assert_eq!(out, tokens.len() * d, "embedding: one row of {d} per token");
+    let (vocab, highest) = (table / d, tokens.iter().max());
+    assert!(highest.is_none_or(|&t| (t as usize) < vocab), "embedding: a token id is not below {vocab}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::oracle;
+    use crate::ops::testing::{assert_slope, dot, on_every_cpu, random, wide};
+
+    /// Runs of one token longer than a task, among others.
+    fn tokens(n: usize, vocab: u32) -> Vec<u32> {
+        (0..n as u32)
+            .map(|r| if r % 2 == 0 { 3 } else { r.wrapping_mul(2_654_435_761) >> 8 } % vocab)
+            .collect()
+    }
+
+    #[test]
+    fn oracle_gradient_is_the_slope() {
+        let (tokens, d) = (tokens(9, 5), 3);
+        let (table, d_out) = (wide(&random(1, 5 * d, 1.0)), wide(&random(2, 9 * d, 1.0)));
+        let mut gradient = vec![0.0; 5 * d];
+        oracle::backward(&tokens, &d_out, d, &mut gradient);
+        assert_slope("table", &table, &gradient, |t| dot(&oracle::forward(&tokens, t, d), &d_out));
+    }
+
+    #[test]
+    fn every_path_matches_the_oracle() {
+        for (n, vocab, d) in [(1, 4, 1), (37, 11, 19), (1500, 300, 40)] {
+            let tokens = tokens(n, vocab as u32);
+            let (table, d_out) = (random(1, vocab * d, 1.0), random(2, n * d, 1.0));
+            let held = random(3, vocab * d, 1.0);
+            let mut want = wide(&held);
+            oracle::backward(&tokens, &wide(&d_out), d, &mut want);
+            on_every_cpu(
+                |cpu| {
+                    let (mut out, mut d_table) = (vec![0.0; n * d], held.clone());
+                    super::forward(cpu, &tokens, &table, d, &mut out);
+                    super::backward(cpu, &tokens, &d_out, d, &mut d_table);
+                    vec![wide(&out), wide(&d_table)]
+                },
+                &[("out", oracle::forward(&tokens, &wide(&table), d), 0.0), ("d_table", want, 1e-5)],
+            );
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "a token id is not below 4")]
+    fn a_token_beyond_the_table_is_refused() {
+        let cpu = crate::Cpu::with_isa(crate::isa::Isa::portable(), 1);
+        super::forward(&cpu, &[0, 4], &[0.0; 8], 2, &mut [0.0; 4]);
+    }
+}
