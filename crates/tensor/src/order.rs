@@ -9,3 +9,6 @@ pub const SUM_BLOCK: usize = 4096;
 
 /// Rows of logits that exist at one time in the fused loss.
 pub const LOSS_ROWS: usize = 256;
+
+/// Queries and keys per tile of attention scores: the online softmax and the sums over keys advance by it.
+pub const ATTENTION_TILE: usize = 64;

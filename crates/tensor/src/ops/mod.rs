@@ -2,6 +2,7 @@
 
 pub mod adamw;
 pub mod add;
+pub mod attention;
 pub mod embedding;
 pub mod global_norm;
 pub mod rms_norm;

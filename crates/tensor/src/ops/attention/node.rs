@@ -34,7 +34,14 @@ impl Tape {
 
     /// Decoding: appends each row's key and value to `layer` of the cache at (slot, position), then
     /// lets the row see positions `0..=position` of its slot. Forward only.
-    pub fn cached_attention(&mut self, qkv: Var, slots: Var, positions: Var, layer: usize, shape: Shape) -> Var {
+    pub fn cached_attention(
+        &mut self,
+        qkv: Var,
+        slots: Var,
+        positions: Var,
+        layer: usize,
+        shape: Shape,
+    ) -> Var {
         let out = self.activation_like(self.info(qkv).rows, shape.heads * shape.head_dim);
         self.push(CachedAttention { shape, layer, slots, positions, qkv, out });
         out

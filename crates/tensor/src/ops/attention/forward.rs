@@ -1,0 +1,198 @@
+//! The forward kernel: one tile of queries of the heads that share one key–value head.
+
+use super::Input;
+use super::tile::{self, Mask, TILE};
+use crate::isa::Isa;
+use crate::pool::Disjoint;
+use crate::scratch;
+use crate::simd::{Elem, Simd};
+use crate::simd_kernel;
+use std::ops::Range;
+
+/// Keys and values of the moving tile, `[TILE, width]` each.
+pub(super) struct KeyValues<'a> {
+    pub(super) keys: &'a mut [f32],
+    pub(super) values: &'a mut [f32],
+    pub(super) width: usize,
+}
+
+/// Online softmax of one tile of columns (queries).
+pub(super) struct Online<'a> {
+    /// Scaled queries `[head_dim, TILE]`.
+    pub(super) queries: &'a mut [f32],
+    /// Unnormalised outputs `[TILE, width]`.
+    pub(super) out: &'a mut [f32],
+    /// Largest score so far, `[TILE]`.
+    pub(super) max: &'a mut [f32],
+    /// Sum of e^(score − max) so far, `[TILE]`.
+    pub(super) sum: &'a mut [f32],
+}
+
+impl<'a> Online<'a> {
+    /// Scratch elements of one tile.
+    pub(super) const fn scratch(head_dim: usize, width: usize) -> usize {
+        TILE * (head_dim + width + 2)
+    }
+
+    /// The softmax kept in `memory` of [`Online::scratch`] elements.
+    pub(super) fn at(memory: &'a mut [f32], head_dim: usize) -> Self {
+        let (queries, rest) = memory.split_at_mut(TILE * head_dim);
+        let (max, rest) = rest.split_at_mut(TILE);
+        let (sum, out) = rest.split_at_mut(TILE);
+        Online { queries, out, max, sum }
+    }
+
+    /// Empties it, except for the queries.
+    pub(super) fn reset(&mut self) {
+        self.out.fill(0.0);
+        self.sum.fill(0.0);
+        // Finite, so that a column that has not met a key yet makes no NaN.
+        self.max.fill(f32::MIN);
+    }
+
+    /// Takes in one tile of keys and values. `scores` is scratch `[TILE, TILE]`.
+    #[inline(always)]
+    pub(super) fn absorb<S: Simd>(&mut self, kv: &KeyValues<'_>, mask: &Mask, scores: &mut [f32]) {
+        let head_dim = self.queries.len() / TILE;
+        tile::scores::<S>(kv.keys, kv.width, self.queries, head_dim, mask, scores);
+        mask.fill(scores, f32::NEG_INFINITY);
+        let mut rescale = [1.0; TILE];
+        let columns = mask.columns.next_multiple_of(S::LANES);
+        let mut c = 0;
+        while c < columns {
+            if columns - c >= 4 * S::LANES {
+                self.softmax::<S, 4>(scores, mask.rows, c, &mut rescale);
+                c += 4 * S::LANES;
+            } else {
+                self.softmax::<S, 1>(scores, mask.rows, c, &mut rescale);
+                c += S::LANES;
+            }
+        }
+        mask.fill(scores, 0.0);
+        for (row, &factor) in self.out.chunks_exact_mut(kv.width).zip(&rescale).take(mask.columns) {
+            if factor != 1.0 {
+                row.iter_mut().for_each(|x| *x *= factor);
+            }
+        }
+        tile::gather::<S>(scores, kv.values, kv.width, mask, self.out);
+    }
+
+    /// Turns `N` vectors of columns from `c` on into e^(score − max) and updates max and sum.
+    #[inline(always)]
+    fn softmax<S: Simd, const N: usize>(
+        &mut self,
+        scores: &mut [f32],
+        rows: usize,
+        c: usize,
+        rescale: &mut [f32; TILE],
+    ) {
+        assert!(scores.len() == TILE * TILE && rows <= TILE && c + N * S::LANES <= TILE);
+        assert!(self.max.len() == TILE && self.sum.len() == TILE);
+        // SAFETY: by the assertions every vector lies within its row of TILE elements.
+        unsafe {
+            let start = scores.as_mut_ptr().add(c);
+            let mut old = [S::splat(0.0); N];
+            for (j, v) in old.iter_mut().enumerate() {
+                *v = S::load(self.max.as_ptr().add(c + j * S::LANES));
+            }
+            let mut top = old;
+            for i in 0..rows {
+                for (j, top) in top.iter_mut().enumerate() {
+                    *top = S::max(*top, S::load(start.add(i * TILE + j * S::LANES)));
+                }
+            }
+            let mut total = [S::splat(0.0); N];
+            for i in 0..rows {
+                for (j, total) in total.iter_mut().enumerate() {
+                    let at = start.add(i * TILE + j * S::LANES);
+                    let p = S::exp(S::sub(S::load(at), top[j]));
+                    S::store(at, p);
+                    *total = S::add(*total, p);
+                }
+            }
+            for j in 0..N {
+                let at = c + j * S::LANES;
+                let factor = S::exp(S::sub(old[j], top[j]));
+                let sum = S::fma(S::load(self.sum.as_ptr().add(at)), factor, total[j]);
+                S::store(rescale.as_mut_ptr().add(at), factor);
+                S::store(self.sum.as_mut_ptr().add(at), sum);
+                S::store(self.max.as_mut_ptr().add(at), top[j]);
+            }
+        }
+    }
+}
+
+/// Outputs and log-sum-exp of query tile `tile` for the heads of key–value head `kv`.
+pub(super) fn query_tile<E: Elem>(
+    isa: Isa,
+    input: &Input<'_, E>,
+    kv: usize,
+    tile: usize,
+    out: &Disjoint<'_, E>,
+    lse: &Disjoint<'_, f32>,
+) {
+    let (head_dim, width) = (input.shape.head_dim, tile::width(input.shape.head_dim));
+    let len = input.shape.group() * Online::scratch(head_dim, width) + TILE * (TILE + 2 * width);
+    scratch::with(len, |memory: &mut [f32]| kernel(isa, input, kv, tile, out, lse, memory));
+}
+
+simd_kernel! {
+    fn kernel<S, E: Elem>(
+        input: &Input<'_, E>,
+        kv: usize,
+        tile: usize,
+        out: &Disjoint<'_, E>,
+        lse: &Disjoint<'_, f32>,
+        memory: &mut [f32],
+    ) {
+        let (head_dim, width) = (input.shape.head_dim, tile::width(input.shape.head_dim));
+        let (each, group) = (Online::scratch(head_dim, width), input.shape.group());
+        let (heads, rest) = memory.split_at_mut(group * each);
+        let (scores, rest) = rest.split_at_mut(TILE * TILE);
+        let (keys, values) = rest.split_at_mut(TILE * width);
+        let first = tile * TILE;
+        let rows = tile::extent(input.segments, first);
+        for (g, memory) in heads.chunks_exact_mut(each).enumerate() {
+            let mut state = Online::at(memory, head_dim);
+            state.reset();
+            let queries = input.head((kv * group + g) * head_dim);
+            queries.pack_columns(first, rows, input.scale, state.queries);
+        }
+        let kv_tile = KeyValues { keys, values, width };
+        let (keys, values) = (input.head(input.shape.key_at(kv)), input.head(input.shape.value_at(kv)));
+        for key in (input.segments[first] as usize / TILE * TILE..=first).step_by(TILE) {
+            let count = tile::extent(input.segments, key);
+            keys.pack::<S>(key, count, kv_tile.keys, width);
+            values.pack::<S>(key, count, kv_tile.values, width);
+            let mask = Mask::keys_by_queries(input.segments, key, first);
+            for memory in heads.chunks_exact_mut(each) {
+                Online::at(memory, head_dim).absorb::<S>(&kv_tile, &mask, scores);
+            }
+        }
+        for (g, memory) in heads.chunks_exact_mut(each).enumerate() {
+            finish::<S, E>(input, &Online::at(memory, head_dim), first..first + rows, kv * group + g, out, lse);
+        }
+    }
+}
+
+/// Writes head `head` of the rows of a tile whose keys have all been absorbed.
+#[inline(always)]
+fn finish<S: Simd, E: Elem>(
+    input: &Input<'_, E>,
+    state: &Online<'_>,
+    rows: Range<usize>,
+    head: usize,
+    out: &Disjoint<'_, E>,
+    lse: &Disjoint<'_, f32>,
+) {
+    let (n, head_dim) = (input.rows(), input.shape.head_dim);
+    // SAFETY: this head of these rows belongs to this task alone.
+    let lse = unsafe { lse.slice(head * n + rows.start, head * n + rows.end) };
+    let sums = state.out.chunks_exact(state.out.len() / TILE);
+    for (i, (row, sums)) in rows.zip(sums).enumerate() {
+        let at = row * input.shape.out_width() + head * head_dim;
+        // SAFETY: as above.
+        tile::take_row::<S, E>(sums, 1.0 / state.sum[i], unsafe { out.slice(at, at + head_dim) });
+        lse[i] = state.max[i] + state.sum[i].ln();
+    }
+}
