@@ -1,1 +1,8 @@
-//! eval
+//! Task formats, scoring and statistics of scores. It must not know how the model was made.
+
+pub mod baselines;
+pub mod generation;
+pub mod likelihood;
+pub mod ngram;
+pub mod stats;
+pub mod task;

@@ -5,8 +5,10 @@ pub mod add;
 pub mod attention;
 pub mod embedding;
 pub mod global_norm;
+pub mod linear;
 pub mod rms_norm;
 pub mod rope;
+pub mod select_rows;
 pub mod swiglu;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -1,0 +1,44 @@
+//! What a score must beat: chance and the most frequent answer.
+
+use crate::stats::Score;
+use crate::task::Item;
+use std::collections::BTreeMap;
+
+/// Expected accuracy of a uniform guess.
+pub fn chance(items: &[Item]) -> Score {
+    let n = items.len();
+    let value = items.iter().map(|i| 1.0 / i.choices.len() as f64).sum::<f64>() / n.max(1) as f64;
+    Score { value, stderr: (value * (1.0 - value) / n.max(1) as f64).sqrt(), n }
+}
+
+/// Accuracy of always picking the candidate that is most often right over these very items: the
+/// strongest guess that ignores the question.
+pub fn most_frequent_answer(items: &[Item]) -> Score {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for item in items {
+        *counts.entry(&item.choices[item.answer]).or_default() += 1;
+    }
+    let often = |item: &Item, i: usize| counts.get(item.choices[i].as_str()).copied().unwrap_or(0);
+    Score::of(items.iter().map(|item| {
+        let pick = (1..item.choices.len()).fold(0, |b, i| if often(item, i) > often(item, b) { i } else { b });
+        pick == item.answer
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(choices: &[&str], answer: usize) -> Item {
+        let choices = choices.iter().map(ToString::to_string).collect();
+        let text = String::new();
+        Item { id: text.clone(), skill: text.clone(), prompt: text.clone(), choices, answer, answer_text: text, chat: vec![] }
+    }
+
+    #[test]
+    fn baselines_of_known_items() {
+        let items = [item(&["a", "b"], 0), item(&["b", "a"], 1), item(&["a", "b", "c", "d"], 2), item(&["b", "c"], 0)];
+        assert!((chance(&items).value - (0.5 + 0.5 + 0.25 + 0.5) / 4.0).abs() < 1e-12);
+        assert!((most_frequent_answer(&items).value - 0.75).abs() < 1e-12);
+    }
+}

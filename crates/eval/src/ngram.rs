@@ -1,0 +1,97 @@
+//! An n-gram model over tokens: the baseline that knows the text's surface and nothing else.
+
+use crate::likelihood::{LanguageModel, Question};
+use smolt_infer::decoder::Error;
+use std::collections::HashMap;
+
+/// Interpolated Witten–Bell n-grams: at each order, P = (count + types·P_lower) / (total + types).
+///
+/// Contexts are keyed by a 64-bit hash; lookups only, so the maps' order reaches no output.
+pub struct NGram {
+    order: usize,
+    vocab_size: usize,
+    /// Hash of (context, token) → count, all orders together.
+    counts: HashMap<u64, u32>,
+    /// Hash of context → (total, distinct tokens).
+    contexts: HashMap<u64, (u32, u32)>,
+}
+
+fn hash(tokens: &[u32]) -> u64 {
+    // FNV-1a over whole tokens with a final mix; the length separates orders.
+    let mixed = tokens.iter().fold(0xcbf2_9ce4_8422_2325 ^ tokens.len() as u64, |h, &t| {
+        (h ^ u64::from(t)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
+    });
+    mixed ^ (mixed >> 32)
+}
+
+impl NGram {
+    /// Counts all n-grams up to `order` within each document.
+    pub fn train<'a>(order: usize, vocab_size: usize, documents: impl IntoIterator<Item = &'a [u32]>) -> NGram {
+        let mut model = NGram { order, vocab_size, counts: HashMap::new(), contexts: HashMap::new() };
+        for document in documents {
+            for end in 1..=document.len() {
+                for n in 1..=order.min(end) {
+                    model.count(&document[end - n..end]);
+                }
+            }
+        }
+        model
+    }
+
+    fn count(&mut self, gram: &[u32]) {
+        let seen = self.counts.entry(hash(gram)).or_insert(0);
+        *seen += 1;
+        let new = *seen == 1;
+        let (total, types) = self.contexts.entry(hash(&gram[..gram.len() - 1]) ^ 1).or_insert((0, 0));
+        *total += 1;
+        *types += u32::from(new);
+    }
+
+    /// P(token | context), of which the last `order − 1` tokens count.
+    pub fn probability(&self, context: &[u32], token: u32) -> f64 {
+        let mut p = 1.0 / self.vocab_size as f64;
+        let longest = context.len().min(self.order - 1);
+        let mut gram = Vec::with_capacity(self.order);
+        for n in 0..=longest {
+            let context = &context[context.len() - n..];
+            let Some(&(total, types)) = self.contexts.get(&(hash(context) ^ 1)) else { break };
+            gram.clear();
+            gram.extend_from_slice(context);
+            gram.push(token);
+            let count = self.counts.get(&hash(&gram)).copied().unwrap_or(0);
+            p = (f64::from(count) + f64::from(types) * p) / f64::from(total + types);
+        }
+        p
+    }
+}
+
+impl LanguageModel for NGram {
+    fn log_likelihoods(&mut self, questions: &[Question]) -> Result<Vec<Vec<f64>>, Error> {
+        let score = |q: &Question, choice: &[u32]| {
+            let mut context = q.prompt.clone();
+            choice.iter().map(|&token| {
+                let p = self.probability(&context, token).ln();
+                context.push(token);
+                p
+            }).sum()
+        };
+        Ok(questions.iter().map(|q| q.choices.iter().map(|c| score(q, c)).collect()).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probabilities_sum_to_one_and_follow_the_text() {
+        let text: Vec<u32> = (0..3000).map(|i| [1, 2, 3, 1, 2, 4, 0][i % 7]).collect();
+        let model = NGram::train(5, 8, [text.as_slice()]);
+        for context in [&[][..], &[1], &[1, 2], &[3, 1, 2], &[7, 7, 7]] {
+            let sum: f64 = (0..8).map(|t| model.probability(context, t)).sum();
+            assert!((sum - 1.0).abs() < 1e-9, "{context:?}: {sum}");
+        }
+        assert!(model.probability(&[0, 1, 2], 3) > 0.9 && model.probability(&[3, 1, 2], 4) > 0.9);
+        assert!(model.probability(&[7, 1, 2], 3) > 0.3, "backs off to the shorter context");
+    }
+}
