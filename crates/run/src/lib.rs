@@ -6,3 +6,4 @@ pub mod error;
 pub mod hash;
 pub mod permutation;
 pub mod random;
+pub mod recipe;
