@@ -1,6 +1,6 @@
 //! Optimiser policy: which parameters decay, and the step over flat groups.
 
-use smolt_run::recipe;
+use crate::recipe::Optimizer;
 use smolt_tensor::Cpu;
 use smolt_tensor::ops::adamw::{self, Hyper};
 use smolt_tensor::ops::global_norm::{clip_scale, sum_squares};

@@ -1,18 +1,15 @@
 //! Learning-rate schedules: a factor per step.
 
-use serde::{Deserialize, Serialize};
-
-/// Shape of the final descent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Decay {
-    /// Straight to zero.
-    #[default]
-    Linear,
-    /// Half a cosine to zero.
-    Cosine,
-    /// 1 − √progress.
-    OneMinusSqrt,
+smolt_run::recipe! {
+    /// Shape of the final descent.
+    pub enum Decay {
+        /// Straight to zero.
+        Linear = "linear",
+        /// Half a cosine to zero.
+        Cosine = "cosine",
+        /// 1 − √progress.
+        OneMinusSqrt = "one_minus_sqrt",
+    }
 }
 
 /// Spec LRS-01 and LRS-03: warmup, stable, decay, in steps.

@@ -1,0 +1,265 @@
+//! The recipe of `smolt train`: every setting of a run, written out in full beside its results
+//! (spec ABL-17).
+
+use crate::trainer::{BatchShape, Policy};
+use smolt_arch::ModelConfig;
+use smolt_run::error::Failure;
+use smolt_run::recipe;
+use smolt_tensor::gemm::Precision;
+use std::path::{Path, PathBuf};
+
+pub use crate::schedule::{Decay, Wsd};
+
+recipe! {
+    /// A training run: from tokens to a checkpoint that Hugging Face tools load.
+    pub struct Train {
+        /// Version of this file's format.
+        pub format_version: u32 = 1,
+        /// Key of all randomness: initial weights, data order.
+        pub seed: u64 = 0,
+        /// What is trained.
+        pub model: Model,
+        /// On which tokens.
+        pub data: Data,
+        /// How weights move.
+        pub optimizer: Optimizer,
+        /// How the learning rate moves.
+        pub schedule: Schedule,
+        /// How the work is cut.
+        pub train: Loop,
+    }
+
+    /// A model: fresh from a shape, or continued from a folder. Names as Hugging Face spells them.
+    pub struct Model {
+        /// Hugging Face folder to continue from; its config.json then decides the shape.
+        pub from: Option<String>,
+        /// Architecture.
+        pub model_type: ModelType = ModelType::SmolLm3,
+        /// Width of the residual stream.
+        pub hidden_size: usize = 256,
+        /// Width of the gated MLP.
+        pub intermediate_size: usize = 704,
+        /// Number of blocks.
+        pub num_hidden_layers: usize = 6,
+        /// Query heads.
+        pub num_attention_heads: usize = 4,
+        /// Key and value heads, shared by groups of query heads (GQA).
+        pub num_key_value_heads: usize = 2,
+        /// Features per head; hidden_size / num_attention_heads when left out.
+        pub head_dim: Option<usize>,
+        /// Rows of the embedding; the tokenizer's when left out.
+        pub vocab_size: Option<usize>,
+        /// Longest sequence; train.sequence_length when left out.
+        pub max_position_embeddings: Option<usize>,
+        /// Base of the rotary frequencies.
+        pub rope_theta: f64 = 10000.0,
+        /// Every n-th layer has no RoPE (SmolLM3; 0 = all layers have it).
+        pub no_rope_layer_interval: usize = 4,
+        /// Added to the mean square before the root.
+        pub rms_norm_eps: f64 = 1e-6,
+        /// One matrix for embedding and output head.
+        pub tie_word_embeddings: bool = true,
+        /// Standard deviation of the initial weights.
+        pub initializer_range: f64 = 0.02,
+    }
+
+    /// Architectures that can be trained.
+    pub enum ModelType {
+        /// Llama: RoPE in every layer.
+        Llama = "llama",
+        /// SmolLM3: Llama with some layers without RoPE.
+        SmolLm3 = "smollm3",
+    }
+
+    /// Token shards and how they are read.
+    pub struct Data {
+        /// Folder with tokenizer.json.
+        pub tokenizer: String,
+        /// What is trained on.
+        pub sources: Vec<Source>,
+        /// What is held out, one loss each.
+        pub validation: Vec<HeldOut> = Vec::new(),
+        /// Tokens see only their own document (spec PKD-03).
+        pub intra_document_masking: bool = true,
+        /// Positions start anew with each document; off, they count along the sequence.
+        pub reset_positions: bool = true,
+    }
+
+    /// A token shard in the mixture.
+    pub struct Source {
+        /// Its name in logs.
+        pub name: String,
+        /// The `.ds` file.
+        pub path: String,
+        /// Its share of the tokens, relative to the others.
+        pub weight: f64 = 1.0,
+    }
+
+    /// A token shard for validation.
+    pub struct HeldOut {
+        /// The domain's name.
+        pub name: String,
+        /// The `.ds` file.
+        pub path: String,
+    }
+
+    /// AdamW (spec OPT-02); weight decay spares embeddings and norms (STB-02).
+    pub struct Optimizer {
+        /// Peak learning rate.
+        pub learning_rate: f64 = 1e-3,
+        /// Decay of the first moment.
+        pub adam_beta1: f64 = 0.9,
+        /// Decay of the second moment.
+        pub adam_beta2: f64 = 0.95,
+        /// Added to the root of the second moment.
+        pub adam_epsilon: f64 = 1e-8,
+        /// Decoupled weight decay of linear weights.
+        pub weight_decay: f64 = 0.1,
+        /// Gradients are scaled down to this global norm (OPT-04).
+        pub max_grad_norm: f64 = 1.0,
+    }
+
+    /// Warmup, stable, decay (spec LRS-01, LRS-03).
+    pub struct Schedule {
+        /// Steps of linear rise.
+        pub warmup_steps: u64 = 0,
+        /// Steps of descent at the end.
+        pub decay_steps: u64 = 0,
+        /// Shape of the descent.
+        pub decay: Decay = Decay::Linear,
+    }
+
+    /// Sizes, precision and rhythm of the loop.
+    pub struct Loop {
+        /// Optimiser steps in all.
+        pub train_steps: u64,
+        /// Tokens per sequence.
+        pub sequence_length: usize = 256,
+        /// Sequences per step.
+        pub global_batch_size: usize = 16,
+        /// Sequences per forward and backward; the leaf of the gradient tree.
+        pub micro_batch_size: usize = 16,
+        /// Arithmetic of matrix products.
+        pub precision: PrecisionSetting = PrecisionSetting::Auto,
+        /// Weight of log²Z in the loss (STB-01).
+        pub z_loss: f64 = 0.0,
+        /// Steps between checkpoints; the last step always has one.
+        pub checkpoint_interval: u64 = 500,
+        /// Checkpoints kept; 0 keeps all.
+        pub checkpoints_kept: usize = 3,
+        /// Steps between validations; the last step always has one.
+        pub validation_interval: u64 = 200,
+    }
+
+    /// Arithmetic of matrix products (spec MT-07); everything that accumulates is fp32 in all of them.
+    pub enum PrecisionSetting {
+        /// 32-bit operands.
+        Fp32 = "fp32",
+        /// bf16 operands.
+        Bf16 = "bf16",
+        /// bf16 where the CPU multiplies it natively, else fp32.
+        Auto = "auto",
+    }
+}
+
+impl Train {
+    /// Sizes of a step, checked.
+    pub fn batch_shape(&self) -> Result<BatchShape, Failure> {
+        let t = &self.train;
+        let shape = BatchShape {
+            global_batch_size: t.global_batch_size,
+            micro_batch_size: t.micro_batch_size,
+            sequence_length: t.sequence_length,
+        };
+        let positive = t.global_batch_size > 0 && t.micro_batch_size > 0 && t.sequence_length > 0;
+        if !positive || !t.global_batch_size.is_multiple_of(t.micro_batch_size) {
+            return Err(Failure::bad_input(format!(
+                "train.global_batch_size ({}) must be a positive multiple of train.micro_batch_size ({}), and \
+                 train.sequence_length ({}) positive",
+                t.global_batch_size, t.micro_batch_size, t.sequence_length
+            )));
+        }
+        Ok(shape)
+    }
+
+    /// The schedule, checked against the number of steps.
+    pub fn wsd(&self) -> Result<Wsd, Failure> {
+        let s = &self.schedule;
+        let (warmup_steps, decay_steps, decay) = (s.warmup_steps, s.decay_steps, s.decay);
+        let wsd = Wsd { warmup_steps, decay_steps, decay, train_steps: self.train.train_steps };
+        wsd.check().map_err(|e| Failure::bad_input(format!("schedule: {e}")))?;
+        Ok(wsd)
+    }
+
+    /// How to train under a resolved precision.
+    pub fn policy(&self, precision: Precision) -> Result<Policy, Failure> {
+        Ok(Policy {
+            shape: self.batch_shape()?,
+            schedule: self.wsd()?,
+            learning_rate: self.optimizer.learning_rate,
+            precision,
+            z_loss: self.train.z_loss as f32,
+        })
+    }
+
+    /// Replaces `auto` and the sizes left to the tokenizer by what they stand for on this machine, so that the locked
+    /// recipe says everything.
+    pub fn resolve(&mut self, has_bf16: bool, tokenizer_vocab: usize) {
+        if self.train.precision == PrecisionSetting::Auto {
+            self.train.precision = if has_bf16 { PrecisionSetting::Bf16 } else { PrecisionSetting::Fp32 };
+        }
+        let (m, t) = (&mut self.model, &self.train);
+        if m.from.is_none() {
+            m.head_dim.get_or_insert(m.hidden_size / m.num_attention_heads.max(1));
+            m.vocab_size.get_or_insert(tokenizer_vocab);
+            m.max_position_embeddings.get_or_insert(t.sequence_length);
+        }
+    }
+
+    /// Makes relative paths relative to `base`, the recipe's folder.
+    pub fn anchor(&mut self, base: &Path) {
+        let anchor = |path: &mut String| *path = base.join(PathBuf::from(&*path)).display().to_string();
+        anchor(&mut self.data.tokenizer);
+        self.data.sources.iter_mut().for_each(|s| anchor(&mut s.path));
+        self.data.validation.iter_mut().for_each(|s| anchor(&mut s.path));
+        self.model.from.iter_mut().for_each(anchor);
+    }
+}
+
+impl PrecisionSetting {
+    /// The engine's precision; `auto` must have been resolved.
+    pub fn resolved(self) -> Precision {
+        match self {
+            PrecisionSetting::Bf16 => Precision::Bf16,
+            PrecisionSetting::Fp32 | PrecisionSetting::Auto => Precision::Fp32,
+        }
+    }
+}
+
+impl Model {
+    /// The configuration of a fresh model of this shape.
+    pub fn config(&self) -> Result<ModelConfig, Failure> {
+        let mut config = ModelConfig {
+            model_type: match self.model_type {
+                ModelType::Llama => smolt_arch::ModelType::Llama,
+                ModelType::SmolLm3 => smolt_arch::ModelType::SmolLm3,
+            },
+            hidden_size: self.hidden_size,
+            intermediate_size: self.intermediate_size,
+            num_hidden_layers: self.num_hidden_layers,
+            num_attention_heads: self.num_attention_heads,
+            num_key_value_heads: self.num_key_value_heads,
+            head_dim: self.head_dim.unwrap_or(self.hidden_size / self.num_attention_heads.max(1)),
+            vocab_size: self.vocab_size.unwrap_or(0),
+            max_position_embeddings: self.max_position_embeddings.unwrap_or(0),
+            rope_theta: self.rope_theta,
+            rms_norm_eps: self.rms_norm_eps,
+            tie_word_embeddings: self.tie_word_embeddings,
+            initializer_range: self.initializer_range,
+            ..ModelConfig::default()
+        };
+        config.set_no_rope_layer_interval(self.no_rope_layer_interval);
+        config.validate().map_err(|e| Failure::bad_input(format!("[model]: {e}")))?;
+        Ok(config)
+    }
+}

@@ -1,0 +1,186 @@
+//! One optimiser step: leaves forward and backward, the tree sum, the clipped AdamW step.
+
+use crate::leaf::LeafTree;
+use crate::optimizer::AdamW;
+use crate::schedule::Wsd;
+use smolt_data::batch::{Buffers, Loader};
+use smolt_model::Llama;
+use smolt_model::llama::LossPass;
+use smolt_tensor::Cpu;
+use smolt_tensor::gemm::Precision;
+use smolt_tensor::tape::Run;
+use std::time::Instant;
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepReport {
+    /// Counted from 1.
+    pub step: u64,
+    /// Mean cross-entropy over the global batch's labels, nats.
+    pub loss: f64,
+    /// Mean log²Z over the labels (spec STB-01).
+    pub z: f64,
+    /// Share of labels that were the likeliest token.
+    pub accuracy: f64,
+    /// Global gradient norm before clipping.
+    pub grad_norm: f64,
+    /// Learning rate of the step.
+    pub learning_rate: f64,
+    /// Labels in the global batch.
+    pub label_tokens: u64,
+    /// Tokens in the global batch.
+    pub tokens: u64,
+    /// Wall time.
+    pub seconds: f64,
+}
+
+/// Sizes of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchShape {
+    /// Sequences per step.
+    pub global_batch_size: usize,
+    /// Sequences per leaf.
+    pub micro_batch_size: usize,
+    /// Tokens per sequence.
+    pub sequence_length: usize,
+}
+
+impl BatchShape {
+    /// Leaves per step.
+    pub fn leaves(&self) -> usize {
+        self.global_batch_size / self.micro_batch_size
+    }
+
+    /// Tokens per leaf.
+    pub fn leaf_tokens(&self) -> usize {
+        self.micro_batch_size * self.sequence_length
+    }
+}
+
+/// A model being trained: weights, moments and position, and the compiled pass that moves them.
+pub struct Trainer {
+    /// Threads and instruction set.
+    pub cpu: Cpu,
+    /// The architecture.
+    pub model: Llama,
+    /// Flat weights.
+    pub weights: Vec<f32>,
+    /// Moments and policy.
+    pub optimizer: AdamW,
+    /// Steps done.
+    pub step: u64,
+    shape: BatchShape,
+    schedule: Wsd,
+    peak_lr: f64,
+    pass: LossPass,
+    buffers: Buffers,
+    tree: LeafTree,
+}
+
+/// How to train (see [`Trainer::new`]).
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// Sizes of a step.
+    pub shape: BatchShape,
+    /// Learning-rate schedule.
+    pub schedule: Wsd,
+    /// Learning rate at the factor 1.
+    pub learning_rate: f64,
+    /// Operands of products and storage of activations.
+    pub precision: Precision,
+    /// Weight of log²Z in the loss.
+    pub z_loss: f32,
+}
+
+impl Trainer {
+    /// Compiles the pass of one leaf.
+    pub fn new(cpu: Cpu, model: Llama, weights: Vec<f32>, optimizer: AdamW, policy: Policy) -> Trainer {
+        let n = policy.shape.leaf_tokens();
+        Trainer {
+            pass: model.loss_pass(n, policy.precision, policy.z_loss, true),
+            buffers: Buffers::new(n),
+            tree: LeafTree::new(weights.len()),
+            shape: policy.shape,
+            schedule: policy.schedule,
+            peak_lr: policy.learning_rate,
+            step: 0,
+            cpu,
+            model,
+            weights,
+            optimizer,
+        }
+    }
+
+    /// Index of the next sample of the mixture.
+    pub fn next_sample(&self) -> u64 {
+        self.step * self.shape.global_batch_size as u64
+    }
+
+    /// Seconds and FLOPs per op since [`Trainer::profile`].
+    pub fn times(&self) -> &[smolt_tensor::tape::OpTime] {
+        self.pass.program.times()
+    }
+
+    /// Starts to time every op.
+    pub fn profile(&mut self) {
+        self.pass.program.profile();
+    }
+
+    /// Trains on the next global batch.
+    pub fn train_step(&mut self, loader: &Loader) -> Result<StepReport, smolt_data::batch::Error> {
+        let start = Instant::now();
+        let first = self.next_sample();
+        let label_tokens = loader.label_tokens(first, self.shape.global_batch_size)?;
+        // The whole batch's label count scales each leaf's sum, so masks and packing never change
+        // the normalisation.
+        let scale = 1.0 / label_tokens.max(1) as f32;
+        let (mut nll, mut z, mut correct) = (0.0, 0.0, 0);
+        for leaf in 0..self.shape.leaves() {
+            let sample = first + (leaf * self.shape.micro_batch_size) as u64;
+            loader.fill(sample, self.shape.micro_batch_size, &mut self.buffers)?;
+            self.run_leaf(scale);
+            let totals = self.pass.loss.totals(&self.pass.program);
+            nll += totals.nll_sum;
+            z += totals.z_sum;
+            correct += totals.correct;
+        }
+        self.step += 1;
+        let learning_rate = self.peak_lr * self.schedule.factor(self.step);
+        let grads = self.tree.finish(&self.cpu);
+        let grad_norm = self.optimizer.step(&self.cpu, &mut self.weights, grads, learning_rate, self.step);
+        let labels = label_tokens.max(1) as f64;
+        Ok(StepReport {
+            step: self.step,
+            loss: nll / labels,
+            z: z / labels,
+            accuracy: correct as f64 / labels,
+            grad_norm,
+            learning_rate,
+            label_tokens,
+            tokens: (self.shape.global_batch_size * self.shape.sequence_length) as u64,
+            seconds: start.elapsed().as_secs_f64(),
+        })
+    }
+
+    fn run_leaf(&mut self, scale: f32) {
+        fill_inputs(&mut self.pass, &self.buffers, scale);
+        self.pass.program.run(Run {
+            cpu: &self.cpu,
+            layout: self.model.layout(),
+            weights: &self.weights,
+            grads: Some(self.tree.next()),
+            cache: None,
+        });
+        self.tree.push(&self.cpu);
+    }
+}
+
+/// Copies a batch into the inputs of a pass.
+pub(crate) fn fill_inputs(pass: &mut LossPass, batch: &Buffers, scale: f32) {
+    let p = &mut pass.program;
+    p.input_mut::<u32>(pass.tokens).copy_from_slice(&batch.tokens);
+    p.input_mut::<u32>(pass.labels).copy_from_slice(&batch.labels);
+    p.input_mut::<u32>(pass.segments).copy_from_slice(&batch.segments);
+    p.input_mut::<u32>(pass.positions).copy_from_slice(&batch.positions);
+    p.input_mut::<f32>(pass.scale)[0] = scale;
+}
