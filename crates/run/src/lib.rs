@@ -4,6 +4,11 @@
 pub mod atomic;
 pub mod error;
 pub mod hash;
+pub mod metrics;
 pub mod permutation;
+pub mod progress;
 pub mod random;
 pub mod recipe;
+pub mod resources;
+pub mod signal;
+pub mod tensorboard;
