@@ -6,6 +6,7 @@ pub mod attention;
 pub mod embedding;
 pub mod global_norm;
 pub mod linear;
+pub mod linear_cross_entropy;
 pub mod rms_norm;
 pub mod rope;
 pub mod select_rows;

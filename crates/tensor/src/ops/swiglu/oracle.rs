@@ -12,11 +12,11 @@ pub(super) fn forward(gate_up: &[f64], width: usize) -> Vec<f64> {
 pub(super) fn backward(gate_up: &[f64], width: usize, d_out: &[f64]) -> Vec<f64> {
     let mut grads = vec![0.0; gate_up.len()];
     for (r, d) in d_out.chunks_exact(width).enumerate() {
-        for k in 0..width {
+        for (k, d) in d.iter().enumerate() {
             let (gate, up) = (2 * r * width + k, (2 * r + 1) * width + k);
             let (g, s) = (gate_up[gate], sigmoid(gate_up[gate]));
-            grads[gate] = d[k] * gate_up[up] * (s + g * s * (1.0 - s));
-            grads[up] = d[k] * g * s;
+            grads[gate] = d * gate_up[up] * (s + g * s * (1.0 - s));
+            grads[up] = d * g * s;
         }
     }
     grads
