@@ -64,6 +64,20 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// The largest lane.
     unsafe fn reduce_max(a: Self::V) -> f32;
 
+    /// Transposes 8 × 8: `to[c·to_row + r] = from[r·from_row + c]`.
+    ///
+    /// # Safety
+    /// Both blocks must be valid.
+    #[inline(always)]
+    unsafe fn transpose8(from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
+        for r in 0..8 {
+            for c in 0..8 {
+                // SAFETY: the caller's promise.
+                unsafe { *to.add(c * to_row + r) = *from.add(r * from_row + c) };
+            }
+        }
+    }
+
     /// e^x: Cody–Waite reduction and a degree-6 polynomial, within 2 ulp; 0 below −87.3, clamped above 88.3.
     #[inline(always)]
     unsafe fn exp(x: Self::V) -> Self::V {
@@ -230,6 +244,27 @@ mod tests {
                     (f64::from(y) - want).abs() <= want * 3e-7 + 1e-37,
                     "{isa}: exp({x}) = {y}, want {want}"
                 );
+            }
+        }
+    }
+
+    simd_kernel! {
+        fn transpose<S>(from: &[f32], from_row: usize, to: &mut [f32], to_row: usize) {
+            assert!(from.len() >= 7 * from_row + 8 && to.len() >= 7 * to_row + 8);
+            // SAFETY: both blocks fit by the assertion.
+            unsafe { S::transpose8(from.as_ptr(), from_row, to.as_mut_ptr(), to_row) }
+        }
+    }
+
+    #[test]
+    fn transpose8_swaps_rows_and_columns_and_touches_nothing_else() {
+        let from: Vec<f32> = (0..80).map(|i| i as f32).collect();
+        for isa in Isa::available() {
+            let mut to = vec![-1.0; 9 * 8];
+            transpose(isa, &from, 10, &mut to, 9);
+            for (i, &x) in to.iter().enumerate() {
+                let (c, r) = (i / 9, i % 9);
+                assert_eq!(x, if r < 8 { (r * 10 + c) as f32 } else { -1.0 }, "{isa} [{c}, {r}]");
             }
         }
     }

@@ -128,6 +128,32 @@ impl Simd for Avx2 {
             _mm_cvtss_f32(_mm_max_ss(c, _mm_movehdup_ps(c)))
         }
     }
+    #[inline(always)]
+    unsafe fn transpose8(from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
+        op! {
+            let mut a = [_mm256_setzero_ps(); 8];
+            for (r, a) in a.iter_mut().enumerate() {
+                *a = _mm256_loadu_ps(from.add(r * from_row));
+            }
+            // Pairs of rows, then of pairs, within each half; then the halves.
+            let mut b = a;
+            for i in 0..4 {
+                b[2 * i] = _mm256_unpacklo_ps(a[2 * i], a[2 * i + 1]);
+                b[2 * i + 1] = _mm256_unpackhi_ps(a[2 * i], a[2 * i + 1]);
+            }
+            for half in [0, 4] {
+                for i in 0..2 {
+                    let (low, high) = (b[half + i], b[half + i + 2]);
+                    a[half + 2 * i] = _mm256_shuffle_ps::<0b0100_0100>(low, high);
+                    a[half + 2 * i + 1] = _mm256_shuffle_ps::<0b1110_1110>(low, high);
+                }
+            }
+            for c in 0..4 {
+                _mm256_storeu_ps(to.add(c * to_row), _mm256_permute2f128_ps::<0x20>(a[c], a[c + 4]));
+                _mm256_storeu_ps(to.add((c + 4) * to_row), _mm256_permute2f128_ps::<0x31>(a[c], a[c + 4]));
+            }
+        }
+    }
 }
 
 #[inline(always)]
@@ -232,5 +258,9 @@ impl Simd for Avx512 {
             let high = _mm512_castps512_ps256(_mm512_shuffle_f32x4::<0b1110>(a, a));
             Avx2::reduce_max(_mm256_max_ps(_mm512_castps512_ps256(a), high))
         }
+    }
+    #[inline(always)]
+    unsafe fn transpose8(from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
+        op!(Avx2::transpose8(from, from_row, to, to_row))
     }
 }

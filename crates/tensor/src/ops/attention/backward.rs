@@ -22,9 +22,9 @@ pub(super) struct Output<'a, E> {
 
 /// One head's query gradients in the making: the tile's queries are the columns.
 struct Queries<'a> {
-    /// Scaled queries `[head_dim, TILE]`.
+    /// Scaled queries `[width, TILE]`.
     queries: &'a mut [f32],
-    /// Output gradients `[head_dim, TILE]`.
+    /// Output gradients `[width, TILE]`.
     d_out: &'a mut [f32],
     /// Log-sum-exp of each column, `[TILE]`.
     lse: &'a mut [f32],
@@ -35,33 +35,41 @@ struct Queries<'a> {
 }
 
 impl<'a> Queries<'a> {
-    const fn scratch(head_dim: usize, width: usize) -> usize {
-        TILE * (2 * head_dim + 2 + width)
+    const fn scratch(width: usize) -> usize {
+        TILE * (3 * width + 2)
     }
 
-    fn at(memory: &'a mut [f32], head_dim: usize) -> Self {
-        let (queries, rest) = memory.split_at_mut(TILE * head_dim);
-        let (d_out, rest) = rest.split_at_mut(TILE * head_dim);
+    fn at(memory: &'a mut [f32], width: usize) -> Self {
+        let (queries, rest) = memory.split_at_mut(TILE * width);
+        let (d_out, rest) = rest.split_at_mut(TILE * width);
         let (lse, rest) = rest.split_at_mut(TILE);
         let (delta, sums) = rest.split_at_mut(TILE);
         Queries { queries, d_out, lse, delta, sums }
     }
 
     /// Reads head `head` of rows `rows`, and leaves their D in `delta [heads, n]` for the keys' pass.
+    /// `copy [TILE, width]` is scratch.
     #[inline(always)]
-    fn load<E: Elem>(
+    fn load<S: Simd, E: Elem>(
         &mut self,
         input: &Input<'_, E>,
         output: &Output<'_, E>,
         rows: Range<usize>,
         head: usize,
         delta: &Disjoint<'_, f32>,
+        copy: &mut [f32],
     ) {
         let (n, head_dim, stride) = (input.rows(), input.shape.head_dim, input.shape.out_width());
         let d_out = Rows::new(output.d_out, stride, head * head_dim, head_dim);
         let out = Rows::new(output.out, stride, head * head_dim, head_dim);
-        input.head(head * head_dim).pack_columns(rows.start, rows.len(), input.scale, self.queries);
-        d_out.pack_columns(rows.start, rows.len(), 1.0, self.d_out);
+        input.head(head * head_dim).pack_columns::<S>(
+            rows.start,
+            rows.len(),
+            input.scale,
+            self.queries,
+            copy,
+        );
+        d_out.pack_columns::<S>(rows.start, rows.len(), 1.0, self.d_out, copy);
         self.sums.fill(0.0);
         self.lse.fill(0.0);
         self.delta.fill(0.0);
@@ -128,8 +136,8 @@ pub(super) fn query_tile<E: Elem>(
     delta: &Disjoint<'_, f32>,
     d_qkv: &Disjoint<'_, E>,
 ) {
-    let (head_dim, width) = (input.shape.head_dim, tile::width(input.shape.head_dim));
-    let len = input.shape.group() * Queries::scratch(head_dim, width) + Tiles::SCRATCH + TILE * 2 * width;
+    let width = tile::width(input.shape.head_dim);
+    let len = input.shape.group() * Queries::scratch(width) + Tiles::SCRATCH + TILE * 2 * width;
     scratch::with(len, |memory: &mut [f32]| queries(isa, input, output, kv, tile, delta, d_qkv, memory));
 }
 
@@ -144,7 +152,7 @@ simd_kernel! {
         memory: &mut [f32],
     ) {
         let (head_dim, width) = (input.shape.head_dim, tile::width(input.shape.head_dim));
-        let (each, group) = (Queries::scratch(head_dim, width), input.shape.group());
+        let (each, group) = (Queries::scratch(width), input.shape.group());
         let (heads, rest) = memory.split_at_mut(group * each);
         let (tiles, rest) = rest.split_at_mut(Tiles::SCRATCH);
         let (k, v) = rest.split_at_mut(TILE * width);
@@ -152,16 +160,16 @@ simd_kernel! {
         let first = tile * TILE;
         let rows = first..first + tile::extent(input.segments, first);
         for (g, memory) in heads.chunks_exact_mut(each).enumerate() {
-            Queries::at(memory, head_dim).load(input, output, rows.clone(), kv * group + g, delta);
+            Queries::at(memory, width).load::<S, E>(input, output, rows.clone(), kv * group + g, delta, k);
         }
         let (keys, values) = (input.head(input.shape.key_at(kv)), input.head(input.shape.value_at(kv)));
         for key in (input.segments[first] as usize / TILE * TILE..=first).step_by(TILE) {
             let count = tile::extent(input.segments, key);
-            keys.pack::<S>(key, count, k, width);
-            values.pack::<S>(key, count, v, width);
+            keys.pack::<S>(key, count, 1.0, k, width);
+            values.pack::<S>(key, count, 1.0, v, width);
             let mask = Mask::keys_by_queries(input.segments, key, first);
             for memory in heads.chunks_exact_mut(each) {
-                let head = Queries::at(memory, head_dim);
+                let head = Queries::at(memory, width);
                 tile::scores::<S>(k, width, head.queries, head_dim, &mask, tiles.p);
                 tile::scores::<S>(v, width, head.d_out, head_dim, &mask, tiles.d);
                 tiles.differentiate::<S, false>(&mask, head.lse, head.delta);
@@ -170,7 +178,7 @@ simd_kernel! {
         }
         for (g, memory) in heads.chunks_exact_mut(each).enumerate() {
             let at = (kv * group + g) * head_dim;
-            store::<S, E>(input, rows.clone(), at, Queries::at(memory, head_dim).sums, input.scale, d_qkv);
+            store::<S, E>(input, rows.clone(), at, Queries::at(memory, width).sums, input.scale, d_qkv);
         }
     }
 }
@@ -185,8 +193,8 @@ pub(super) fn key_tile<E: Elem>(
     delta: &[f32],
     d_qkv: &Disjoint<'_, E>,
 ) {
-    let (head_dim, width) = (input.shape.head_dim, tile::width(input.shape.head_dim));
-    let len = Tiles::SCRATCH + 2 * TILE * (head_dim + 1) + 4 * TILE * width;
+    let width = tile::width(input.shape.head_dim);
+    let len = Tiles::SCRATCH + 2 * TILE * (3 * width + 1);
     scratch::with(len, |memory: &mut [f32]| keys(isa, input, output, kv, tile, delta, d_qkv, memory));
 }
 
@@ -203,8 +211,8 @@ simd_kernel! {
         let (n, head_dim, group) = (input.rows(), input.shape.head_dim, input.shape.group());
         let width = tile::width(head_dim);
         let (tiles, rest) = memory.split_at_mut(Tiles::SCRATCH);
-        let (k, rest) = rest.split_at_mut(TILE * head_dim);
-        let (v, rest) = rest.split_at_mut(TILE * head_dim);
+        let (k, rest) = rest.split_at_mut(TILE * width);
+        let (v, rest) = rest.split_at_mut(TILE * width);
         let (lse_tile, rest) = rest.split_at_mut(TILE);
         let (delta_tile, rest) = rest.split_at_mut(TILE);
         let (q, rest) = rest.split_at_mut(TILE * width);
@@ -214,8 +222,8 @@ simd_kernel! {
         let first = tile * TILE;
         let rows = first..first + tile::extent(input.segments, first);
         let (at_k, at_v) = (input.shape.key_at(kv), input.shape.value_at(kv));
-        input.head(at_k).pack_columns(first, rows.len(), input.scale, k);
-        input.head(at_v).pack_columns(first, rows.len(), 1.0, v);
+        input.head(at_k).pack_columns::<S>(first, rows.len(), input.scale, k, q);
+        input.head(at_v).pack_columns::<S>(first, rows.len(), 1.0, v, q);
         d_k.fill(0.0);
         d_v.fill(0.0);
         // The rows that see the last key of the tile are the last that see any of it.
@@ -225,8 +233,8 @@ simd_kernel! {
             let mask = Mask::queries_by_keys(input.segments, query, first);
             for head in kv * group..(kv + 1) * group {
                 let gradients = Rows::new(output.d_out, input.shape.out_width(), head * head_dim, head_dim);
-                input.head(head * head_dim).pack::<S>(query, count, q, width);
-                gradients.pack::<S>(query, count, d_out, width);
+                input.head(head * head_dim).pack::<S>(query, count, 1.0, q, width);
+                gradients.pack::<S>(query, count, 1.0, d_out, width);
                 lse_tile[..count].copy_from_slice(&output.lse[head * n + query..][..count]);
                 delta_tile[..count].copy_from_slice(&delta[head * n + query..][..count]);
                 tile::scores::<S>(q, width, k, head_dim, &mask, tiles.p);

@@ -165,8 +165,8 @@ fn queries<E: Elem>(
         }
         return;
     }
-    let (head_dim, width) = (input.shape.head_dim, tile::width(input.shape.head_dim));
-    let len = Online::scratch(head_dim, width) + TILE * (TILE + 2 * width);
+    let width = tile::width(input.shape.head_dim);
+    let len = Online::scratch(width) + TILE * (TILE + 2 * width);
     scratch::with(len, |memory: &mut [f32]| kernel(isa, input, kv, heads, rows, out, memory));
 }
 
@@ -181,10 +181,10 @@ simd_kernel! {
     ) {
         let Shape { head_dim, kv_heads, .. } = input.shape;
         let width = tile::width(head_dim);
-        let (state, rest) = memory.split_at_mut(Online::scratch(head_dim, width));
+        let (state, rest) = memory.split_at_mut(Online::scratch(width));
         let (scores, rest) = rest.split_at_mut(TILE * TILE);
         let (keys, values) = rest.split_at_mut(TILE * width);
-        let mut state = Online::at(state, head_dim);
+        let mut state = Online::at(state, width);
         state.reset();
         state.queries.fill(0.0);
         let column = |c: usize| (rows.start + c / heads.len(), heads.start + c % heads.len());
@@ -201,9 +201,9 @@ simd_kernel! {
         let tile = KeyValues { keys, values, width };
         for key in (0..=positions[positions.len() - 1] as usize).step_by(TILE) {
             let mask = Mask::cached(positions, heads.len(), key);
-            k_cache.pack::<S>(key, mask.rows, tile.keys, width);
-            v_cache.pack::<S>(key, mask.rows, tile.values, width);
-            state.absorb::<S>(&tile, &mask, scores);
+            k_cache.pack::<S>(key, mask.rows, 1.0, tile.keys, width);
+            v_cache.pack::<S>(key, mask.rows, 1.0, tile.values, width);
+            state.absorb::<S>(&tile, head_dim, &mask, scores);
         }
         for c in 0..columns {
             let (row, head) = column(c);

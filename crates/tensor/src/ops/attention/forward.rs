@@ -18,7 +18,7 @@ pub(super) struct KeyValues<'a> {
 
 /// Online softmax of one tile of columns (queries).
 pub(super) struct Online<'a> {
-    /// Scaled queries `[head_dim, TILE]`.
+    /// Scaled queries `[width, TILE]`.
     pub(super) queries: &'a mut [f32],
     /// Unnormalised outputs `[TILE, width]`.
     pub(super) out: &'a mut [f32],
@@ -30,13 +30,13 @@ pub(super) struct Online<'a> {
 
 impl<'a> Online<'a> {
     /// Scratch elements of one tile.
-    pub(super) const fn scratch(head_dim: usize, width: usize) -> usize {
-        TILE * (head_dim + width + 2)
+    pub(super) const fn scratch(width: usize) -> usize {
+        2 * TILE * (width + 1)
     }
 
     /// The softmax kept in `memory` of [`Online::scratch`] elements.
-    pub(super) fn at(memory: &'a mut [f32], head_dim: usize) -> Self {
-        let (queries, rest) = memory.split_at_mut(TILE * head_dim);
+    pub(super) fn at(memory: &'a mut [f32], width: usize) -> Self {
+        let (queries, rest) = memory.split_at_mut(TILE * width);
         let (max, rest) = rest.split_at_mut(TILE);
         let (sum, out) = rest.split_at_mut(TILE);
         Online { queries, out, max, sum }
@@ -52,8 +52,13 @@ impl<'a> Online<'a> {
 
     /// Takes in one tile of keys and values. `scores` is scratch `[TILE, TILE]`.
     #[inline(always)]
-    pub(super) fn absorb<S: Simd>(&mut self, kv: &KeyValues<'_>, mask: &Mask, scores: &mut [f32]) {
-        let head_dim = self.queries.len() / TILE;
+    pub(super) fn absorb<S: Simd>(
+        &mut self,
+        kv: &KeyValues<'_>,
+        head_dim: usize,
+        mask: &Mask,
+        scores: &mut [f32],
+    ) {
         tile::scores::<S>(kv.keys, kv.width, self.queries, head_dim, mask, scores);
         mask.fill(scores, f32::NEG_INFINITY);
         let mut rescale = [1.0; TILE];
@@ -131,8 +136,8 @@ pub(super) fn query_tile<E: Elem>(
     out: &Disjoint<'_, E>,
     lse: &Disjoint<'_, f32>,
 ) {
-    let (head_dim, width) = (input.shape.head_dim, tile::width(input.shape.head_dim));
-    let len = input.shape.group() * Online::scratch(head_dim, width) + TILE * (TILE + 2 * width);
+    let width = tile::width(input.shape.head_dim);
+    let len = input.shape.group() * Online::scratch(width) + TILE * (TILE + 2 * width);
     scratch::with(len, |memory: &mut [f32]| kernel(isa, input, kv, tile, out, lse, memory));
 }
 
@@ -146,31 +151,31 @@ simd_kernel! {
         memory: &mut [f32],
     ) {
         let (head_dim, width) = (input.shape.head_dim, tile::width(input.shape.head_dim));
-        let (each, group) = (Online::scratch(head_dim, width), input.shape.group());
+        let (each, group) = (Online::scratch(width), input.shape.group());
         let (heads, rest) = memory.split_at_mut(group * each);
         let (scores, rest) = rest.split_at_mut(TILE * TILE);
         let (keys, values) = rest.split_at_mut(TILE * width);
         let first = tile * TILE;
         let rows = tile::extent(input.segments, first);
         for (g, memory) in heads.chunks_exact_mut(each).enumerate() {
-            let mut state = Online::at(memory, head_dim);
+            let mut state = Online::at(memory, width);
             state.reset();
             let queries = input.head((kv * group + g) * head_dim);
-            queries.pack_columns(first, rows, input.scale, state.queries);
+            queries.pack_columns::<S>(first, rows, input.scale, state.queries, keys);
         }
         let kv_tile = KeyValues { keys, values, width };
         let (keys, values) = (input.head(input.shape.key_at(kv)), input.head(input.shape.value_at(kv)));
         for key in (input.segments[first] as usize / TILE * TILE..=first).step_by(TILE) {
             let count = tile::extent(input.segments, key);
-            keys.pack::<S>(key, count, kv_tile.keys, width);
-            values.pack::<S>(key, count, kv_tile.values, width);
+            keys.pack::<S>(key, count, 1.0, kv_tile.keys, width);
+            values.pack::<S>(key, count, 1.0, kv_tile.values, width);
             let mask = Mask::keys_by_queries(input.segments, key, first);
             for memory in heads.chunks_exact_mut(each) {
-                Online::at(memory, head_dim).absorb::<S>(&kv_tile, &mask, scores);
+                Online::at(memory, width).absorb::<S>(&kv_tile, head_dim, &mask, scores);
             }
         }
         for (g, memory) in heads.chunks_exact_mut(each).enumerate() {
-            finish::<S, E>(input, &Online::at(memory, head_dim), first..first + rows, kv * group + g, out, lse);
+            finish::<S, E>(input, &Online::at(memory, width), first..first + rows, kv * group + g, out, lse);
         }
     }
 }

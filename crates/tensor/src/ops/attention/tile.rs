@@ -121,32 +121,49 @@ impl<'a, E: Elem> Rows<'a, E> {
         &self.data[i * self.stride..][..self.head_dim]
     }
 
-    /// Copies `count` rows from `first` on as fp32 to `[TILE, width]`, padded with zeros to `width`.
+    /// Copies `count` rows from `first` on, times `scale`, to `[TILE, width]`, padded with zeros to `width`.
     #[inline(always)]
-    pub(super) fn pack<S: Simd>(&self, first: usize, count: usize, to: &mut [f32], width: usize) {
+    pub(super) fn pack<S: Simd>(&self, first: usize, count: usize, scale: f32, to: &mut [f32], width: usize) {
         assert!(self.head_dim <= width && count <= TILE);
         let whole = self.head_dim / S::LANES * S::LANES;
         for (i, to) in to.chunks_exact_mut(width).enumerate().take(count) {
             let row = self.row(first + i);
             for at in (0..whole).step_by(S::LANES) {
                 // SAFETY: `at + LANES` stays within `row`, which is no longer than `to`.
-                unsafe { S::store(to.as_mut_ptr().add(at), E::load::<S>(row.as_ptr().add(at))) };
+                unsafe {
+                    let v = S::mul(E::load::<S>(row.as_ptr().add(at)), S::splat(scale));
+                    S::store(to.as_mut_ptr().add(at), v);
+                }
             }
             to[whole..].fill(0.0);
             for (to, from) in to[whole..].iter_mut().zip(&row[whole..]) {
-                *to = from.to_f32();
+                *to = from.to_f32() * scale;
             }
         }
     }
 
-    /// Transposes `count` rows from `first` on, times `scale`, to `[head_dim, TILE]`, zero where no row is.
+    /// As [`Rows::pack`], transposed to `[width, TILE]`, zero where no row is. `copy [TILE, width]` is scratch.
     #[inline(always)]
-    pub(super) fn pack_columns(&self, first: usize, count: usize, scale: f32, to: &mut [f32]) {
-        if count < TILE {
-            to.fill(0.0);
-        }
-        for c in 0..count {
-            put_column(self.row(first + c), scale, to, c);
+    pub(super) fn pack_columns<S: Simd>(
+        &self,
+        first: usize,
+        count: usize,
+        scale: f32,
+        to: &mut [f32],
+        copy: &mut [f32],
+    ) {
+        let width = copy.len() / TILE;
+        assert!(copy.len() == TILE * width && to.len() == copy.len() && width.is_multiple_of(8));
+        self.pack::<S>(first, count, scale, copy, width);
+        copy[count * width..].fill(0.0);
+        for row in (0..TILE).step_by(8) {
+            for at in (0..width).step_by(8) {
+                // SAFETY: both blocks lie within the tiles, whose sides are multiples of 8.
+                unsafe {
+                    let from = copy.as_ptr().add(row * width + at);
+                    S::transpose8(from, width, to.as_mut_ptr().add(at * TILE + row), TILE);
+                }
+            }
         }
     }
 }
@@ -168,7 +185,7 @@ pub(super) fn take_row<S: Simd, E: Elem>(row: &[f32], factor: f32, to: &mut [E])
     }
 }
 
-/// Writes `scale · row` to column `c` of `[head_dim, TILE]`.
+/// Writes `scale · row` to column `c` of `[width, TILE]`.
 #[inline(always)]
 pub(super) fn put_column<E: Elem>(row: &[E], scale: f32, to: &mut [f32], c: usize) {
     for (line, x) in to.chunks_exact_mut(TILE).zip(row) {
@@ -178,7 +195,7 @@ pub(super) fn put_column<E: Elem>(row: &[E], scale: f32, to: &mut [f32], c: usiz
 
 /// The scores a mask touches: `tile[i][c] = Σ_d rows[i][d] · columns[d][c]`.
 ///
-/// `rows [TILE, width]`, `columns [depth, TILE]`, `depth <= width`.
+/// `rows [TILE, width]`, `columns [width, TILE]`, `depth <= width` terms.
 #[inline(always)]
 pub(super) fn scores<S: Simd>(
     rows: &[f32],
@@ -189,7 +206,7 @@ pub(super) fn scores<S: Simd>(
     tile: &mut [f32],
 ) {
     assert!(rows.len() == TILE * width && depth <= width);
-    assert!(columns.len() == depth * TILE && tile.len() == TILE * TILE);
+    assert!(columns.len() == width * TILE && tile.len() == TILE * TILE);
     for i in (0..mask.rows).step_by(BLOCK) {
         let (from, to) = mask.vectors::<S>(i, (i + BLOCK).min(mask.rows) - 1);
         // SAFETY: rows `i..i + BLOCK` and vectors `from..to` lie within the tiles, whose sizes are asserted
