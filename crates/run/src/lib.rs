@@ -3,6 +3,8 @@
 
 pub mod atomic;
 pub mod error;
+pub mod folder;
+pub mod graph;
 pub mod hash;
 pub mod metrics;
 pub mod permutation;

@@ -18,6 +18,7 @@ use std::path::Path;
 pub use document::{Document, MAX_BYTES};
 pub use error::RecipeError;
 pub use node::Node;
+pub(crate) use reader::nearest;
 pub use reader::{Reader, TableReader};
 pub use schema::{Field, Kind, Schema};
 pub use setting::{Recipe, Setting};
