@@ -8,6 +8,7 @@ pub mod graph;
 pub mod hash;
 pub mod metrics;
 pub mod permutation;
+pub mod plot;
 pub mod progress;
 pub mod random;
 pub mod recipe;
