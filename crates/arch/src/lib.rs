@@ -1,1 +1,31 @@
-//! arch
+//! Model configuration in Hugging Face spelling; parameters, FLOPs, cache and training memory counted from it.
+//! It must not know tensors.
+
+pub mod config;
+pub mod count;
+mod json;
+pub mod memory;
+pub mod parameters;
+
+pub use config::{FIELDS, FieldError, ModelConfig, ModelType};
+pub use json::Error;
+
+/// Entry point for fuzzing: any bytes as `config.json`. Errors are fine, panics are not, and what reads is
+/// counted, written and read back as the same configuration.
+#[doc(hidden)]
+pub fn fuzz_config(bytes: &[u8]) {
+    let file = std::path::Path::new("config.json");
+    let Ok(config) = ModelConfig::from_json(file, bytes) else { return };
+    let listed: usize = parameters::parameters(&config).iter().map(parameters::Parameter::len).sum();
+    assert_eq!(listed as u64, count::parameters(&config).total());
+    let batch = memory::Training {
+        micro_batch_size: usize::MAX,
+        sequence_length: usize::MAX,
+        bf16: true,
+        gradient_buffers: usize::MAX,
+        threads: usize::MAX,
+    };
+    assert!(memory::training(&config, &batch).total() >= count::parameters(&config).total());
+    let again = ModelConfig::from_json(file, config.to_json("float32").as_bytes());
+    assert_eq!(again.ok(), Some(config));
+}

@@ -1,0 +1,145 @@
+use super::*;
+use proptest::prelude::*;
+
+fn read(value: &Value) -> Result<ModelConfig, Error> {
+    ModelConfig::from_json(Path::new("m/config.json"), value.to_string().as_bytes())
+}
+
+/// As published for SmolLM3-3B (transformers 4 spelling).
+fn smollm3() -> Value {
+    json!({
+        "architectures": ["SmolLM3ForCausalLM"], "attention_bias": false, "attention_dropout": 0.0,
+        "bos_token_id": null, "eos_token_id": 128012, "hidden_act": "silu", "hidden_size": 2048,
+        "initializer_range": 0.02, "intermediate_size": 11008, "layer_types": vec!["full_attention"; 36],
+        "max_position_embeddings": 65536, "max_window_layers": 28, "mlp_bias": false, "model_type": "smollm3",
+        "no_rope_layer_interval": 4, "num_attention_heads": 16, "num_hidden_layers": 36,
+        "num_key_value_heads": 4, "pad_token_id": 128004, "pretraining_tp": 2, "rms_norm_eps": 1e-06,
+        "rope_scaling": null, "rope_theta": 5000000.0, "sliding_window": null, "torch_dtype": "bfloat16",
+        "transformers_version": "4.53.0", "use_cache": false, "use_sliding_window": false, "vocab_size": 128256
+    })
+}
+
+#[test]
+fn published_smollm3_is_read() {
+    let config = read(&smollm3()).unwrap();
+    assert!(config.tie_word_embeddings, "transformers leaves its default out");
+    assert_eq!((config.head_dim, config.rope_theta), (128, 5e6));
+    assert!(config.uses_rope(0) && !config.uses_rope(3) && !config.uses_rope(35));
+    assert_eq!((config.bos_token_id, config.eos_token_id), (None, vec![128012]));
+}
+
+#[test]
+fn both_rope_spellings_mean_the_same_and_are_written() {
+    let old = read(&smollm3()).unwrap();
+    let mut new = smollm3();
+    let map = new.as_object_mut().unwrap();
+    map.remove("rope_theta");
+    map.insert("rope_parameters".into(), json!({"rope_theta": 5000000, "rope_type": "default"}));
+    assert_eq!(read(&new).unwrap(), old);
+    let written: Value = serde_json::from_str(&old.to_json("bfloat16")).unwrap();
+    assert_eq!(written["rope_theta"], written["rope_parameters"]["rope_theta"]);
+    assert_eq!((&written["dtype"], &written["torch_dtype"]), (&json!("bfloat16"), &json!("bfloat16")));
+    assert_eq!(read(&written).unwrap(), old);
+}
+
+#[test]
+fn what_is_not_supported_is_refused_by_name() {
+    for (field, value) in [
+        ("model_type", json!("mamba")),
+        ("attention_bias", json!(true)),
+        ("mlp_bias", json!(true)),
+        ("hidden_act", json!("gelu")),
+        ("attention_dropout", json!(0.1)),
+        ("use_sliding_window", json!(true)),
+        ("sliding_window", json!(4096)),
+        ("layer_types", json!(["sliding_attention"])),
+        ("layer_types", json!(vec!["sliding_attention"; 36])),
+        ("layer_types", json!(3)),
+        ("rope_scaling.factor", json!({"type": "default", "factor": 2.0})),
+        ("rope_scaling.rope_type", json!({"rope_type": "llama3"})),
+        ("rope_scaling.type", json!({"type": "yarn"})),
+        ("rope_scaling", json!("yarn")),
+        ("rope_parameters.full_attention", json!({"full_attention": {"rope_theta": 1e4}})),
+        ("rope_parameters.rope_theta", json!({"rope_theta": 1e4})),
+        ("quantization_config", json!({"bits": 4})),
+        ("hidden_size", json!("2048")),
+        ("hidden_size", json!(-1)),
+        ("vocab_size", json!(1_u64 << 60)),
+        ("num_hidden_layers", json!(1_u64 << 60)),
+        ("no_rope_layers", json!([1, 0])),
+        ("eos_token_id", json!([1, 200_000])),
+        ("eos_token_id", json!("</s>")),
+    ] {
+        let mut config = smollm3();
+        config[field.split('.').next().unwrap()] = value;
+        let error = read(&config).unwrap_err();
+        assert!(matches!(&error, Error::Field { source, .. } if source.field == field), "{field}: {error}");
+        let text = error.to_string();
+        assert!(text.starts_with("m/config.json: `") && !text.contains('\n') && text.len() < 300, "{text}");
+    }
+    for field in
+        ["hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size"]
+    {
+        let mut config = smollm3();
+        config.as_object_mut().unwrap().remove(field);
+        assert!(read(&config).unwrap_err().to_string().contains(field));
+    }
+}
+
+#[test]
+fn tokens_may_be_absent_one_or_many() {
+    let mut config = smollm3();
+    config["eos_token_id"] = json!([1, 2]);
+    config["pad_token_id"] = json!(-1);
+    let config = read(&config).unwrap();
+    assert_eq!((&config.eos_token_id[..], config.pad_token_id), (&[1, 2][..], None));
+    assert_eq!(read(&serde_json::from_str(&config.to_json("float32")).unwrap()).unwrap(), config);
+}
+
+#[test]
+fn broken_files_are_one_clear_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.json");
+    assert!(matches!(ModelConfig::load(&path), Err(Error::File(_))));
+    for bytes in [&b""[..], b"[]", b"{\"a\":", b"\xff\xfe", &vec![b'['; 1000], &vec![b' '; (1 << 20) + 1]] {
+        std::fs::write(&path, bytes).unwrap();
+        let error = ModelConfig::load(&path).unwrap_err();
+        assert!(matches!(error, Error::Json { .. }), "{error}");
+        assert_eq!(error.exit(), Exit::BadInput);
+    }
+}
+
+#[test]
+fn corpus_replays() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/config");
+    let mut replayed = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        crate::fuzz_config(&std::fs::read(entry.unwrap().path()).unwrap());
+        replayed += 1;
+    }
+    assert!(replayed > 10, "{replayed} inputs");
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_and_any_change_never_panic(noise in proptest::collection::vec(any::<u8>(), 0..64), at in 0_usize..900) {
+        crate::fuzz_config(&noise);
+        let mut text = smollm3().to_string().into_bytes();
+        let at = at.min(text.len());
+        text.splice(at..at, noise.iter().copied().take(4));
+        crate::fuzz_config(&text);
+        text.truncate(at);
+        crate::fuzz_config(&text);
+    }
+
+    #[test]
+    fn any_number_in_any_field_reads_back_or_is_refused(
+        field in 0..FIELDS.len(),
+        number in prop_oneof![any::<u64>().prop_map(|n| json!(n)), (0_u64..300).prop_map(|n| json!(n)),
+            any::<f64>().prop_map(|n| json!(n)), any::<i64>().prop_map(|n| json!(n))],
+    ) {
+        let mut config = smollm3();
+        config[FIELDS[field].0] = number;
+        crate::fuzz_config(config.to_string().as_bytes());
+    }
+}

@@ -1,0 +1,152 @@
+//! Peak memory of training, predicted from the configuration before anything is allocated.
+//!
+//! With n = micro_batch_size · sequence_length tokens in a leaf, N parameters, and a = 2 bytes (bf16) or 4 (fp32)
+//! per stored activation:
+//!
+//! | part | bytes |
+//! |---|---|
+//! | parameters | 4·N |
+//! | gradients | 4·N · gradient_buffers |
+//! | optimizer | 8·N (AdamW's two moments) |
+//! | activations | L·n·(8·d + 4·H + a·(2·d + (H+2K)·d_h + H·d_h + 3·I)) + n·(4·d + a·d) |
+//! | activation gradients | n·(12·d + a·(d + (H+2K)·d_h + 3·I)): those of one layer, live at a time |
+//! | workspaces | 256·V·(4 + a') logits, threads · 2 MiB, RoPE tables 4·P·d_h, program 24 MiB |
+
+use crate::config::ModelConfig;
+use crate::count;
+use serde::Serialize;
+
+/// Every coefficient that is not counted but measured.
+mod coefficients {
+    /// Rows of logits that exist at one time in the fused loss.
+    pub(super) const LOSS_ROWS: u64 = 256;
+    /// Packed operands and tiles per thread.
+    pub(super) const SCRATCH_PER_THREAD: u64 = 2 << 20;
+    /// The program itself, its libraries, token pages.
+    pub(super) const PROGRAM: u64 = 24 << 20;
+    /// Residual stream tensors saved per layer, fp32: block input and the one between attention and MLP.
+    pub(super) const RESIDUALS: u64 = 2;
+    /// Residual-width gradients that live together, fp32.
+    pub(super) const RESIDUAL_GRADIENTS: u64 = 3;
+}
+
+/// How the model is trained, as far as memory goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Training {
+    /// Sequences in a leaf.
+    pub micro_batch_size: usize,
+    /// Tokens per sequence.
+    pub sequence_length: usize,
+    /// Activations and operands in bf16 instead of fp32.
+    pub bf16: bool,
+    /// Gradient buffers of the leaf tree: log2(leaves per worker) + 1.
+    pub gradient_buffers: usize,
+    /// Threads with scratch of their own.
+    pub threads: usize,
+}
+
+/// Predicted peak of resident memory by part, in bytes. Sizes beyond 2^64 saturate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// fp32 weights.
+    pub parameters: u64,
+    /// fp32 gradients, one buffer per open level of the leaf tree.
+    pub gradients: u64,
+    /// AdamW's moments, fp32.
+    pub optimizer: u64,
+    /// Saved for the backward pass.
+    pub activations: u64,
+    /// Gradients of activations that live at one time.
+    pub activation_gradients: u64,
+    /// Logits chunk, scratch, RoPE tables, the program.
+    pub workspaces: u64,
+}
+
+impl Memory {
+    /// Name and bytes of each part, in order.
+    pub fn parts(&self) -> [(&'static str, u64); 6] {
+        [
+            ("parameters", self.parameters),
+            ("gradients", self.gradients),
+            ("optimizer", self.optimizer),
+            ("activations", self.activations),
+            ("activation gradients", self.activation_gradients),
+            ("workspaces", self.workspaces),
+        ]
+    }
+
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.parts().iter().fold(0, |sum, (_, bytes)| sum.saturating_add(*bytes))
+    }
+}
+
+/// Predicts the peak of training `config` (which has passed [`ModelConfig::validate`]) as `training` says.
+pub fn training(config: &ModelConfig, training: &Training) -> Memory {
+    let c = config;
+    let n = (training.micro_batch_size as u64).saturating_mul(training.sequence_length as u64);
+    let stored = if training.bf16 { 2 } else { 4 };
+    let all = 4 * count::parameters(c).total();
+    let [d, i, l, h] =
+        [c.hidden_size, c.intermediate_size, c.num_hidden_layers, c.num_attention_heads].map(|x| x as u64);
+    let q = (c.num_attention_heads * c.head_dim) as u64;
+    let qkv = q + 2 * (c.num_key_value_heads * c.head_dim) as u64;
+    // Per token: block input and x_mid, log-sum-exp; norm outputs, q|k|v, attention output, gate|up, MLP activation.
+    let layer = 4 * (coefficients::RESIDUALS * d + h) + stored * (2 * d + qkv + q + 3 * i);
+    // The last residual and its norm's output.
+    let last = 4 * d + stored * d;
+    let gradients = 4 * coefficients::RESIDUAL_GRADIENTS * d + stored * (d + qkv + 3 * i);
+    Memory {
+        parameters: all,
+        gradients: all.saturating_mul(training.gradient_buffers as u64),
+        optimizer: 2 * all,
+        activations: n.saturating_mul(l * layer + last),
+        activation_gradients: n.saturating_mul(gradients),
+        workspaces: workspaces(c, training),
+    }
+}
+
+fn workspaces(c: &ModelConfig, training: &Training) -> u64 {
+    // fp32 logits, and their gradients as bf16 operands where those are.
+    let per_logit = if training.bf16 { 4 + 2 } else { 4 };
+    let logits = coefficients::LOSS_ROWS * c.vocab_size as u64 * per_logit;
+    let rope = 4 * (c.max_position_embeddings * c.head_dim) as u64;
+    let scratch = coefficients::SCRATCH_PER_THREAD.saturating_mul(training.threads as u64);
+    (logits + rope + coefficients::PROGRAM).saturating_add(scratch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BATCH: Training =
+        Training { micro_batch_size: 16, sequence_length: 256, bf16: false, gradient_buffers: 1, threads: 2 };
+
+    #[test]
+    fn parts_follow_the_formula() {
+        let config = ModelConfig::default();
+        let memory = training(&config, &BATCH);
+        let (n, d, i, qkv, q) = (16 * 256, 256, 704, 512, 256);
+        let layer = 4 * (2 * d + 4) + 4 * (2 * d + qkv + q + 3 * i);
+        assert_eq!(memory.activations, n * (6 * layer + 8 * d));
+        assert_eq!(memory.parameters, 4 * count::parameters(&config).total());
+        assert_eq!(memory.optimizer, 2 * memory.parameters);
+        assert_eq!(memory.total(), memory.parts().iter().map(|(_, bytes)| bytes).sum::<u64>());
+    }
+
+    #[test]
+    fn it_grows_with_batch_buffers_and_precision() {
+        let config = ModelConfig::default();
+        let total = |change: fn(&mut Training)| {
+            let mut batch = BATCH;
+            change(&mut batch);
+            training(&config, &batch).total()
+        };
+        let base = total(|_| ());
+        assert!(total(|b| b.bf16 = true) < base);
+        assert!(total(|b| b.micro_batch_size *= 2) > base);
+        let parameters = 4 * count::parameters(&config).total();
+        assert_eq!(total(|b| b.gradient_buffers = 3), base + 2 * parameters);
+        assert_eq!(total(|b| b.sequence_length = usize::MAX), u64::MAX);
+    }
+}
