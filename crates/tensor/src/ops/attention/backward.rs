@@ -76,7 +76,7 @@ impl<'a> Queries<'a> {
         let place = head * n + rows.start..head * n + rows.end;
         self.lse[..rows.len()].copy_from_slice(&output.lse[place.clone()]);
         for (d, row) in self.delta.iter_mut().zip(rows) {
-            *d = d_out.row(row).iter().zip(out.row(row)).map(|(a, b)| a.to_f32() * b.to_f32()).sum();
+            *d = tile::dot::<S, E>(d_out.row(row), out.row(row));
         }
         // SAFETY: this head of these rows belongs to this task alone.
         unsafe { delta.slice(place.start, place.end) }.copy_from_slice(&self.delta[..place.len()]);

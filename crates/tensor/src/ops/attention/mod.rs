@@ -128,7 +128,8 @@ pub fn flops(shape: Shape, segments: &[u32]) -> u64 {
 /// Attention of every row to its own document up to itself (PKD-03).
 ///
 /// * `scale`: factor of the scores, usually 1/√head_dim
-/// * `segments [n]`: first row of each row's document; row `r` attends to `segments[r]..=r`. Must not decrease.
+/// * `segments [n]`: first row of each row's document; row `r` attends to `segments[r]..=r`. Must not decrease;
+///   a later first row than the document's makes a sliding window
 /// * `qkv [n, (heads + 2·kv_heads)·head_dim]`: all query heads, then key heads, then value heads; already rotated
 /// * `out [n, heads·head_dim]`
 /// * `lse [heads, n]`: natural log-sum-exp of the scaled scores, which [`backward`] needs

@@ -168,6 +168,22 @@ impl<'a, E: Elem> Rows<'a, E> {
     }
 }
 
+/// Sum of the products of two rows of storage.
+#[inline(always)]
+pub(super) fn dot<S: Simd, E: Elem>(a: &[E], b: &[E]) -> f32 {
+    assert!(a.len() == b.len());
+    let whole = a.len() / S::LANES * S::LANES;
+    // SAFETY: `at + LANES` stays within both rows.
+    let body = unsafe {
+        let mut sum = S::splat(0.0);
+        for at in (0..whole).step_by(S::LANES) {
+            sum = S::fma(E::load::<S>(a.as_ptr().add(at)), E::load::<S>(b.as_ptr().add(at)), sum);
+        }
+        S::reduce_add(sum)
+    };
+    a[whole..].iter().zip(&b[whole..]).fold(body, |sum, (a, b)| sum + a.to_f32() * b.to_f32())
+}
+
 /// Writes `factor · row` to storage.
 #[inline(always)]
 pub(super) fn take_row<S: Simd, E: Elem>(row: &[f32], factor: f32, to: &mut [E]) {
