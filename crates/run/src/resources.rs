@@ -20,9 +20,13 @@ pub fn cgroup_cpu_quota() -> Option<f64> {
 /// The machine's memory in bytes.
 pub fn total_memory() -> Option<u64> {
     #[cfg(target_os = "macos")]
-    return mac::total_memory();
+    {
+        mac::total_memory()
+    }
     #[cfg(not(target_os = "macos"))]
-    field_kib(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")
+    {
+        field_kib(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")
+    }
 }
 
 /// The memory this process may use in bytes: the smaller of the machine's and the control groups'.
@@ -36,9 +40,13 @@ pub fn memory_limit() -> Option<u64> {
 /// The most memory this process has held so far, in bytes (`VmHWM`; `getrusage` on macOS).
 pub fn peak_rss_bytes() -> Option<u64> {
     #[cfg(target_os = "macos")]
-    return mac::peak_rss_bytes();
+    {
+        mac::peak_rss_bytes()
+    }
     #[cfg(not(target_os = "macos"))]
-    field_kib(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
+    {
+        field_kib(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
+    }
 }
 
 /// Processors this process may run on (affinity), without the quota.
@@ -59,7 +67,9 @@ pub fn available_threads() -> usize {
 /// The processor's name, where the system tells it.
 pub fn cpu_model() -> Option<String> {
     #[cfg(target_os = "macos")]
-    return mac::cpu_model();
+    {
+        mac::cpu_model()
+    }
     #[cfg(not(target_os = "macos"))]
     {
         let info = fs::read_to_string("/proc/cpuinfo").ok()?;

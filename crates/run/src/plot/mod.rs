@@ -126,7 +126,7 @@ pub(crate) mod tests {
             assert!(!rest[..start].contains('>'), "stray > in {:?}", &rest[..start]);
             let end = rest[start..].find('>').expect("unclosed tag") + start;
             let tag = &rest[start + 1..end];
-            assert!(tag.matches('"').count() % 2 == 0 && !tag.contains('<'), "{tag}");
+            assert!(tag.matches('"').count().is_multiple_of(2) && !tag.contains('<'), "{tag}");
             if let Some(name) = tag.strip_prefix('/') {
                 assert_eq!(open.pop(), Some(name));
             } else if !tag.ends_with('/') {

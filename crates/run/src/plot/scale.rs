@@ -109,7 +109,7 @@ pub(super) fn label(value: f64, step: f64) -> String {
         return "0".to_owned();
     }
     let size = value.abs();
-    if !(1e-4..1e15).contains(&size) {
+    if !(1e-3..1e15).contains(&size) {
         return format!("{value:.2e}").replace(".00e", "e").replace("0e", "e");
     }
     let (unit, suffix) = match size {
