@@ -1,0 +1,85 @@
+//! Entry points for the fuzz targets; the tests replay `fuzzcorpus/` through them.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use crate::batch::{BatchMut, Layout, Loader, Source};
+use crate::document::{Chat, Document, JsonLines};
+use crate::shard::Shard;
+use crate::validation::Validation;
+
+/// Any bytes as a JSONL file of documents and of chats: errors are fine, panics are not.
+#[doc(hidden)]
+pub fn fuzz_jsonl(data: &[u8]) {
+    let path = Path::new("fuzz.jsonl");
+    for item in JsonLines::<Document>::new(path, Box::new(Cursor::new(data.to_vec()))) {
+        drop(item);
+    }
+    for item in JsonLines::<Chat>::new(path, Box::new(Cursor::new(data.to_vec()))) {
+        drop(item);
+    }
+}
+
+/// Any bytes as the four files of a shard, then read as training and validation batches.
+///
+/// Layout: byte 0 says which optional files exist (bit 0 `.smolt.json`, bit 1 `.loss`) and masks documents (bit 2);
+/// then the u16 lengths (little endian) of `.smolt.json`, `.index` and `.loss`; then those three and the tokens.
+#[doc(hidden)]
+pub fn fuzz_shard(data: &[u8]) {
+    let Some((header, mut rest)) = data.split_first_chunk::<7>() else { return };
+    let mut take = |low: u8, high: u8| {
+        let (part, after) = rest.split_at(rest.len().min(usize::from(u16::from_le_bytes([low, high]))));
+        rest = after;
+        part
+    };
+    let meta = take(header[1], header[2]);
+    let index = take(header[3], header[4]);
+    let loss = take(header[5], header[6]);
+    let meta = (header[0] & 1 != 0).then_some(meta);
+    let loss = (header[0] & 2 != 0).then(|| loss.to_vec());
+    let open = || Shard::from_bytes(Path::new("fuzz.ds"), meta, rest.to_vec(), index.to_vec(), loss.clone());
+    let Ok(shard) = open() else { return };
+    let _ = shard.verify();
+    let layout = Layout {
+        sequence_length: 8,
+        vocab_size: 256,
+        document_masking: header[0] & 4 != 0,
+        reset_positions: true,
+    };
+    let mut buffers = [[0u32; 16]; 4];
+    let [tokens, labels, segments, positions] = &mut buffers;
+    let mut batch = BatchMut { tokens, labels, segments, positions };
+    if let Ok(validation) = Validation::new(shard, layout) {
+        for row in 0..validation.rows().min(64) {
+            let _ = validation.fill(row, 2, batch.reborrow());
+        }
+    }
+    let Ok(shard) = open() else { return };
+    if let Ok(loader) = Loader::new(vec![Source { name: "fuzz".into(), weight: 1.0, shard }], 1, layout) {
+        for sample in 0..8 {
+            let _ = loader.fill(sample, 2, batch.reborrow());
+            let _ = loader.label_tokens(sample, 2);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    /// Every saved input that once mattered, replayed.
+    #[test]
+    fn corpus_replays() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzzcorpus");
+        for (folder, target) in
+            [("shard", super::fuzz_shard as fn(&[u8])), ("jsonl", super::fuzz_jsonl as fn(&[u8]))]
+        {
+            let mut replayed = 0;
+            for entry in std::fs::read_dir(root.join(folder)).unwrap() {
+                target(&std::fs::read(entry.unwrap().path()).unwrap());
+                replayed += 1;
+            }
+            assert!(replayed > 3, "{folder}: {replayed} inputs");
+        }
+    }
+}

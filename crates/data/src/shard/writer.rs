@@ -1,0 +1,200 @@
+//! Writing a shard, streamed: it appears whole or not at all.
+
+use std::fs;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use smolt_run::atomic;
+use smolt_run::error::FileError;
+use smolt_run::hash;
+use tempfile::NamedTempFile;
+
+use super::meta::{Checksums, FORMAT_VERSION, Packing, ShardMeta};
+use super::{beside, exists};
+use crate::error::Error;
+
+/// What the writer must be told about a shard.
+#[derive(Clone, Debug)]
+pub struct ShardInfo {
+    /// Hash of the tokenizer.
+    pub tokenizer_hash: Option<String>,
+    /// Every id must be below this; decides between 2 and 4 bytes per token.
+    pub vocab_size: u32,
+    /// Appended to each document by the caller, when it is.
+    pub eos_token_id: Option<u32>,
+    /// Put before each document by the caller, when it is.
+    pub bos_token_id: Option<u32>,
+    /// The padding token, when packed whole.
+    pub pad_token_id: Option<u32>,
+    /// Tokens per chunk when packed whole; `None` for concatenation.
+    pub chunk_length: Option<u64>,
+    /// Whether a `.loss` file is written.
+    pub with_loss: bool,
+}
+
+/// A shard being written beside its final place.
+pub struct ShardWriter {
+    path: PathBuf,
+    info: ShardInfo,
+    tokens: BufWriter<NamedTempFile>,
+    index: BufWriter<NamedTempFile>,
+    loss: Option<BufWriter<NamedTempFile>>,
+    token_size: u8,
+    n_tokens: u64,
+    n_documents: u64,
+    min_token_id: u32,
+    max_token_id: u32,
+}
+
+impl ShardWriter {
+    /// Starts the shard whose `.ds` file will be `path`; its folder must exist.
+    pub fn create(path: &Path, info: ShardInfo) -> Result<Self, Error> {
+        // datatrove's rule: two bytes as long as every id fits.
+        let token_size = if info.vocab_size > 1 << 16 { 4 } else { 2 };
+        Ok(Self {
+            path: path.to_owned(),
+            tokens: temporary(path)?,
+            index: temporary(path)?,
+            loss: if info.with_loss { Some(temporary(path)?) } else { None },
+            info,
+            token_size,
+            n_tokens: 0,
+            n_documents: 0,
+            min_token_id: u32::MAX,
+            max_token_id: 0,
+        })
+    }
+
+    /// Tokens written so far.
+    pub fn n_tokens(&self) -> u64 {
+        self.n_tokens
+    }
+
+    /// Documents written so far.
+    pub fn n_documents(&self) -> u64 {
+        self.n_documents
+    }
+
+    /// Appends one document. `trained` has one entry per token and is required exactly when a `.loss` file is written.
+    pub fn write_document(&mut self, ids: &[u32], trained: Option<&[bool]>) -> Result<(), Error> {
+        let vocab_size = self.info.vocab_size;
+        if trained.is_some() != self.loss.is_some()
+            || trained.is_some_and(|trained| trained.len() != ids.len())
+        {
+            return Err(Error::shard(
+                &self.path,
+                format!(
+                    "document {} has {} tokens and another number of loss values",
+                    self.n_documents,
+                    ids.len()
+                ),
+            ));
+        }
+        for (offset, &id) in (0..).zip(ids) {
+            if id >= vocab_size {
+                let position = self.n_tokens + offset;
+                return Err(Error::TokenOutOfRange { path: self.path.clone(), position, id, vocab_size });
+            }
+            self.min_token_id = self.min_token_id.min(id);
+            self.max_token_id = self.max_token_id.max(id);
+        }
+        self.n_tokens += ids.len() as u64;
+        self.n_documents += 1;
+        Ok(self.append(ids, trained).map_err(|source| FileError::writing(&self.path, source))?)
+    }
+
+    fn append(&mut self, ids: &[u32], trained: Option<&[bool]>) -> io::Result<()> {
+        for id in ids {
+            self.tokens.write_all(&id.to_le_bytes()[..usize::from(self.token_size)])?;
+        }
+        if let (Some(loss), Some(trained)) = (&mut self.loss, trained) {
+            for &trained in trained {
+                loss.write_all(&[u8::from(trained)])?;
+            }
+        }
+        self.index.write_all(&self.n_tokens.to_le_bytes())
+    }
+
+    /// Puts all files in place. `text_bytes`: UTF-8 bytes of the documents' text.
+    ///
+    /// The old `.smolt.json` and index go first and the new ones come last, so a kill in between leaves either the old
+    /// shard, a complete new one, or one that does not open.
+    pub fn finish(self, text_bytes: Option<u64>) -> Result<ShardMeta, Error> {
+        let path = self.path;
+        if self.n_tokens == 0 {
+            return Err(Error::NothingLeft { path, rejected: "no tokens".into() });
+        }
+        let tokens = synced(self.tokens, &path)?;
+        let index = synced(self.index, &path)?;
+        let loss = self.loss.map(|loss| synced(loss, &path)).transpose()?;
+        let packing = if self.info.chunk_length.is_some() { Packing::Whole } else { Packing::Concatenate };
+        let meta = ShardMeta {
+            format_version: FORMAT_VERSION,
+            tokenizer_hash: self.info.tokenizer_hash,
+            vocab_size: Some(self.info.vocab_size),
+            token_size: self.token_size,
+            n_tokens: self.n_tokens,
+            n_documents: self.n_documents,
+            min_token_id: self.min_token_id,
+            max_token_id: self.max_token_id,
+            text_bytes,
+            eos_token_id: self.info.eos_token_id,
+            bos_token_id: self.info.bos_token_id,
+            pad_token_id: self.info.pad_token_id,
+            packing,
+            chunk_length: self.info.chunk_length,
+            checksums: Checksums {
+                tokens: hash::file(tokens.path())?,
+                index: hash::file(index.path())?,
+                loss: loss.as_ref().map(|loss| hash::file(loss.path())).transpose()?,
+            },
+        };
+        let (meta_path, index_path) = (beside(&path, ".smolt.json"), beside(&path, ".index"));
+        for old in [&meta_path, &index_path, &beside(&path, ".loss")] {
+            if exists(old)? {
+                fs::remove_file(old).map_err(|source| FileError::new("replace", old, source))?;
+            }
+        }
+        persist(tokens, &path)?;
+        if let Some(loss) = loss {
+            persist(loss, &beside(&path, ".loss"))?;
+        }
+        persist(index, &index_path)?;
+        let mut json = serde_json::to_string_pretty(&meta)
+            .map_err(|source| FileError::writing(&meta_path, io::Error::other(source)))?;
+        json.push('\n');
+        // Its fsync of the folder covers the renames above too.
+        atomic::write(&meta_path, json.as_bytes())?;
+        Ok(meta)
+    }
+}
+
+/// The folder that holds `path`.
+pub(crate) fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn temporary(path: &Path) -> Result<BufWriter<NamedTempFile>, Error> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".tmp-");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // The umask applies, as for any new file; tempfile's own default would lock out the user's group.
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    let file = builder.tempfile_in(folder(path)).map_err(|source| FileError::writing(path, source))?;
+    Ok(BufWriter::with_capacity(1 << 16, file))
+}
+
+fn synced(file: BufWriter<NamedTempFile>, path: &Path) -> Result<NamedTempFile, Error> {
+    let writing = |source| FileError::writing(path, source);
+    let file = file.into_inner().map_err(|error| writing(error.into_error()))?;
+    file.as_file().sync_all().map_err(writing)?;
+    Ok(file)
+}
+
+fn persist(file: NamedTempFile, path: &Path) -> Result<(), Error> {
+    file.persist(path).map_err(|error| FileError::writing(path, error.error))?;
+    Ok(())
+}
