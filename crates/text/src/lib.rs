@@ -1,1 +1,10 @@
-//! text
+//! Tokenizers (train, load, measure), chat templates and loss masks: text in, token ids out. It must not know tensors.
+
+#[doc(hidden)]
+pub mod fuzz;
+pub mod measure;
+pub mod template;
+pub mod tokenizer;
+
+#[doc(hidden)]
+pub use fuzz::{fuzz_template, fuzz_tokenizer};
