@@ -6,5 +6,6 @@ pub mod leaf;
 pub mod optimizer;
 pub mod recipe;
 pub mod schedule;
+pub mod session;
 pub mod trainer;
 pub mod validate;

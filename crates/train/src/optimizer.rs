@@ -60,8 +60,13 @@ impl AdamW {
     }
 
     /// One step (counted from 1) at learning rate `lr`; returns the gradient's norm before clipping.
+    ///
+    /// A norm that is not finite leaves everything as it was.
     pub fn step(&mut self, cpu: &Cpu, weights: &mut [f32], grads: &[f32], lr: f64, step: u64) -> f64 {
         let norm = sum_squares(cpu, grads).sqrt();
+        if !norm.is_finite() {
+            return norm;
+        }
         let grad_scale = clip_scale(norm, self.settings.max_grad_norm);
         let o = &self.settings;
         for (range, decay) in &self.groups {

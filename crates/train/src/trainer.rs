@@ -3,7 +3,7 @@
 use crate::leaf::LeafTree;
 use crate::optimizer::AdamW;
 use crate::schedule::Wsd;
-use smolt_data::batch::{Buffers, Loader};
+use smolt_data::batch::{Batch, Loader};
 use smolt_model::Llama;
 use smolt_model::llama::LossPass;
 use smolt_tensor::Cpu;
@@ -32,6 +32,27 @@ pub struct StepReport {
     pub tokens: u64,
     /// Wall time.
     pub seconds: f64,
+}
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The data.
+    #[error(transparent)]
+    Data(#[from] smolt_data::Error),
+    /// The model left the numbers.
+    #[error(
+        "step {step}: loss {loss} and gradient norm {grad_norm} are not finite; lower optimizer.learning_rate or \
+         raise schedule.warmup_steps, then --resume from the last checkpoint"
+    )]
+    NotFinite {
+        /// The step.
+        step: u64,
+        /// Its loss.
+        loss: f64,
+        /// Its gradient norm.
+        grad_norm: f64,
+    },
 }
 
 /// Sizes of a step.
@@ -73,7 +94,7 @@ pub struct Trainer {
     schedule: Wsd,
     peak_lr: f64,
     pass: LossPass,
-    buffers: Buffers,
+    batch: Batch,
     tree: LeafTree,
 }
 
@@ -98,7 +119,7 @@ impl Trainer {
         let n = policy.shape.leaf_tokens();
         Trainer {
             pass: model.loss_pass(n, policy.precision, policy.z_loss, true),
-            buffers: Buffers::new(n),
+            batch: Batch::new(policy.shape.micro_batch_size, policy.shape.sequence_length),
             tree: LeafTree::new(weights.len()),
             shape: policy.shape,
             schedule: policy.schedule,
@@ -127,30 +148,34 @@ impl Trainer {
     }
 
     /// Trains on the next global batch.
-    pub fn train_step(&mut self, loader: &Loader) -> Result<StepReport, smolt_data::batch::Error> {
+    pub fn train_step(&mut self, loader: &Loader) -> Result<StepReport, StepError> {
         let start = Instant::now();
         let first = self.next_sample();
-        let label_tokens = loader.label_tokens(first, self.shape.global_batch_size)?;
+        let label_tokens = loader.label_tokens(first, self.shape.global_batch_size as u64);
         // The whole batch's label count scales each leaf's sum, so masks and packing never change
         // the normalisation.
         let scale = 1.0 / label_tokens.max(1) as f32;
         let (mut nll, mut z, mut correct) = (0.0, 0.0, 0);
         for leaf in 0..self.shape.leaves() {
             let sample = first + (leaf * self.shape.micro_batch_size) as u64;
-            loader.fill(sample, self.shape.micro_batch_size, &mut self.buffers)?;
+            loader.fill(sample, self.shape.micro_batch_size, self.batch.as_mut())?;
             self.run_leaf(scale);
             let totals = self.pass.loss.totals(&self.pass.program);
             nll += totals.nll_sum;
             z += totals.z_sum;
             correct += totals.correct;
         }
-        self.step += 1;
-        let learning_rate = self.peak_lr * self.schedule.factor(self.step);
+        let step = self.step + 1;
+        let learning_rate = self.peak_lr * self.schedule.factor(step);
         let grads = self.tree.finish(&self.cpu);
-        let grad_norm = self.optimizer.step(&self.cpu, &mut self.weights, grads, learning_rate, self.step);
+        let grad_norm = self.optimizer.step(&self.cpu, &mut self.weights, grads, learning_rate, step);
         let labels = label_tokens.max(1) as f64;
+        if !nll.is_finite() || !grad_norm.is_finite() {
+            return Err(StepError::NotFinite { step, loss: nll / labels, grad_norm });
+        }
+        self.step = step;
         Ok(StepReport {
-            step: self.step,
+            step,
             loss: nll / labels,
             z: z / labels,
             accuracy: correct as f64 / labels,
@@ -163,7 +188,7 @@ impl Trainer {
     }
 
     fn run_leaf(&mut self, scale: f32) {
-        fill_inputs(&mut self.pass, &self.buffers, scale);
+        fill_inputs(&mut self.pass, &self.batch, scale);
         self.pass.program.run(Run {
             cpu: &self.cpu,
             layout: self.model.layout(),
@@ -176,7 +201,7 @@ impl Trainer {
 }
 
 /// Copies a batch into the inputs of a pass.
-pub(crate) fn fill_inputs(pass: &mut LossPass, batch: &Buffers, scale: f32) {
+pub(crate) fn fill_inputs(pass: &mut LossPass, batch: &Batch, scale: f32) {
     let p = &mut pass.program;
     p.input_mut::<u32>(pass.tokens).copy_from_slice(&batch.tokens);
     p.input_mut::<u32>(pass.labels).copy_from_slice(&batch.labels);

@@ -1,0 +1,77 @@
+//! `smolt export`
+
+use crate::{Outcome, model_folder, output};
+use clap::ValueEnum;
+use smolt_model::folder::{self, Loaded};
+use smolt_model::safetensors::Store;
+use smolt_run::error::{Failure, FileError};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// A Hugging Face folder, or a run's folder for its newest checkpoint
+    model: PathBuf,
+    /// Where to write
+    #[arg(long)]
+    out: PathBuf,
+    /// What to write
+    #[arg(long, value_enum, default_value_t = Format::Hf)]
+    format: Format,
+    /// Storage of the weights
+    #[arg(long, value_enum, default_value_t = Dtype::Float32)]
+    dtype: Dtype,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Format {
+    /// A folder that transformers and vLLM load
+    Hf,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Dtype {
+    /// As trained
+    Float32,
+    /// Half the size
+    Bfloat16,
+}
+
+/// Files of a model folder that go along as they are.
+const COMPANIONS: [&str; 5] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "generation_config.json",
+];
+
+pub(crate) fn run(args: Args) -> Outcome {
+    let Format::Hf = args.format;
+    let store = match args.dtype {
+        Dtype::Float32 => Store::F32,
+        Dtype::Bfloat16 => Store::Bf16,
+    };
+    export_hf(&args.model, &args.out, store)?;
+    output::line(format_args!("{} holds the model for transformers and vLLM", args.out.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the model at `from` as a Hugging Face folder `out`, which must be empty or absent.
+pub(crate) fn export_hf(from: &Path, out: &Path, store: Store) -> Result<(), Failure> {
+    let from = model_folder::resolve(from)?;
+    if out.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(Failure::bad_input(format!("{} is not empty; choose another --out", out.display())));
+    }
+    let loaded = Loaded::load(&from).map_err(|e| Failure::bad_input(e.to_string()))?;
+    std::fs::create_dir_all(out).map_err(|e| FileError::writing(out, e))?;
+    folder::save(out, &loaded.model, &loaded.weights, store).map_err(|e| Failure::failed(e.to_string()))?;
+    for name in COMPANIONS {
+        let source = from.join(name);
+        if source.exists() {
+            let bytes = std::fs::read(&source).map_err(|e| FileError::reading(&source, e))?;
+            smolt_run::atomic::write(&out.join(name), &bytes)?;
+        }
+    }
+    Ok(())
+}

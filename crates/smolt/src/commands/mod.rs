@@ -1,0 +1,12 @@
+//! One file per command.
+
+pub(crate) mod bench;
+pub(crate) mod chat;
+pub(crate) mod checkpoint;
+pub(crate) mod data;
+pub(crate) mod eval;
+pub(crate) mod export;
+pub(crate) mod generate;
+pub(crate) mod run;
+pub(crate) mod tokenizer;
+pub(crate) mod train;

@@ -1,0 +1,78 @@
+//! A folder that holds a model, its tokenizer and its chat template.
+
+use smolt_infer::Decoder;
+use smolt_model::folder::Loaded;
+use smolt_run::error::Failure;
+use smolt_tensor::Cpu;
+use smolt_tensor::gemm::Precision;
+use smolt_text::template::ChatTemplate;
+use smolt_text::tokenizer::Tokenizer;
+use std::path::{Path, PathBuf};
+
+/// A model ready to be asked.
+pub(crate) struct ModelFolder {
+    pub(crate) path: PathBuf,
+    pub(crate) loaded: Loaded,
+    pub(crate) tokenizer: Tokenizer,
+}
+
+impl ModelFolder {
+    /// Loads a Hugging Face folder; a run folder stands for its newest whole checkpoint.
+    pub(crate) fn load(path: &Path) -> Result<ModelFolder, Failure> {
+        let path = resolve(path)?;
+        let loaded = Loaded::load(&path).map_err(|e| Failure::bad_input(e.to_string()))?;
+        let tokenizer = Tokenizer::load(&path.join("tokenizer.json"))?;
+        if tokenizer.vocab_size() > loaded.model.config().vocab_size {
+            return Err(Failure::bad_input(format!(
+                "{}: the tokenizer has {} tokens, the model {}; they do not belong together",
+                path.display(),
+                tokenizer.vocab_size(),
+                loaded.model.config().vocab_size
+            )));
+        }
+        Ok(ModelFolder { path, loaded, tokenizer })
+    }
+
+    /// The folder's chat template.
+    pub(crate) fn template(&self) -> Result<ChatTemplate, Failure> {
+        let path = self.path.join("chat_template.jinja");
+        let source = std::fs::read_to_string(&path).map_err(|e| {
+            Failure::bad_input(format!("cannot read {}: {e}; chatting needs a chat template", path.display()))
+        })?;
+        Ok(ChatTemplate::new(&source)?)
+    }
+
+    /// Tokens that end an answer: the configuration's end-of-sequence tokens.
+    pub(crate) fn stop_tokens(&self) -> Vec<u32> {
+        self.loaded.model.config().eos_token_ids()
+    }
+
+    /// Room for `slots` sequences of up to `capacity` tokens.
+    pub(crate) fn decoder<'a>(
+        &'a self,
+        cpu: &'a Cpu,
+        precision: Precision,
+        slots: usize,
+        capacity: usize,
+    ) -> Decoder<'a> {
+        Decoder::new(cpu, &self.loaded.model, &self.loaded.weights, precision, slots, capacity)
+    }
+}
+
+/// `path` itself, or the newest whole checkpoint when `path` is a run's folder.
+pub(crate) fn resolve(path: &Path) -> Result<PathBuf, Failure> {
+    if path.join("config.json").exists() || !path.join("checkpoints").exists() {
+        return Ok(path.to_path_buf());
+    }
+    match smolt_train::checkpoint::newest(path).map_err(|e| Failure::bad_input(e.to_string()))? {
+        (Some((newest, _)), _) => Ok(newest),
+        (None, damaged) => {
+            let reasons: Vec<String> = damaged.iter().map(ToString::to_string).collect();
+            Err(Failure::bad_input(format!(
+                "{}: no whole checkpoint here {}",
+                path.display(),
+                reasons.join("; ")
+            )))
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What each kind of step does. Settings are recipes; a step writes only into its own folder.
+
+mod corpus;
+mod eval;
+mod export;
+mod report;
+mod tinytown;
+mod tokenize;
+mod tokenizer;
+mod train;
+
+use super::Kind;
+use serde_json::Value;
+use smolt_run::error::Failure;
+use smolt_run::recipe::{self, Document};
+use std::path::{Path, PathBuf};
+
+pub(crate) use eval::EvalSettings;
+pub(crate) use tokenize::TokenizeSettings;
+pub(crate) use tokenizer::TokenizerSettings;
+
+/// Where a step runs.
+pub(crate) struct Context<'a> {
+    /// Folder of the pipeline file: base of relative paths.
+    pub(crate) base: &'a Path,
+    /// Folder of all steps.
+    pub(crate) out: &'a Path,
+    /// Folder of this step.
+    pub(crate) folder: &'a Path,
+    /// Whether an interrupted try left its work here.
+    pub(crate) resume: bool,
+    /// Threads to compute on.
+    pub(crate) threads: usize,
+    /// No progress bars.
+    pub(crate) quiet: bool,
+}
+
+impl Context<'_> {
+    /// The file behind a setting: `@step/file`, or a path relative to the pipeline file.
+    pub(crate) fn path(&self, setting: &str) -> PathBuf {
+        match setting.strip_prefix('@') {
+            Some(reference) => self.out.join(reference),
+            None => self.base.join(setting),
+        }
+    }
+}
+
+/// A step's settings, by kind.
+pub(crate) enum Work {
+    Corpus(corpus::CorpusSettings),
+    Tinytown(tinytown::TinytownSettings),
+    Tokenizer(TokenizerSettings),
+    Tokenize(TokenizeSettings),
+    Train(Box<smolt_train::recipe::Train>),
+    Eval(Box<EvalSettings>),
+    Export(export::ExportSettings),
+    Report(Box<report::ReportSettings>),
+}
+
+impl Work {
+    /// Reads what is left of a step's table after `name` and `kind`.
+    pub(super) fn read(kind: Kind, document: &Document) -> Result<Work, Failure> {
+        Ok(match kind {
+            Kind::Corpus => Work::Corpus(document.read()?),
+            Kind::Tinytown => Work::Tinytown(document.read()?),
+            Kind::Tokenizer => Work::Tokenizer(document.read()?),
+            Kind::Tokenize => Work::Tokenize(document.read()?),
+            Kind::Train => Work::Train(Box::new(document.read()?)),
+            Kind::Eval => Work::Eval(Box::new(document.read()?)),
+            Kind::Export => Work::Export(document.read()?),
+            Kind::Report => Work::Report(Box::new(document.read()?)),
+        })
+    }
+
+    /// All settings, defaults included.
+    pub(super) fn settings(&self) -> Value {
+        match self {
+            Work::Corpus(s) => recipe::to_json(s),
+            Work::Tinytown(s) => recipe::to_json(s),
+            Work::Tokenizer(s) => recipe::to_json(s),
+            Work::Tokenize(s) => recipe::to_json(s),
+            Work::Train(s) => recipe::to_json(&**s),
+            Work::Eval(s) => recipe::to_json(&**s),
+            Work::Export(s) => recipe::to_json(s),
+            Work::Report(s) => recipe::to_json(&**s),
+        }
+    }
+
+    /// Raised by whoever changes what a step computes from the same settings.
+    pub(super) fn version(&self) -> u32 {
+        1
+    }
+
+    /// Does it.
+    pub(super) fn run(&self, context: &Context<'_>) -> Result<(), Failure> {
+        match self {
+            Work::Corpus(s) => corpus::run(s, context),
+            Work::Tinytown(s) => tinytown::run(s, context),
+            Work::Tokenizer(s) => tokenizer::run(s, context),
+            Work::Tokenize(s) => tokenize::run(s, context),
+            Work::Train(s) => train::run(s, context),
+            Work::Eval(s) => eval::run(s, context),
+            Work::Export(s) => export::run(s, context),
+            Work::Report(s) => report::run(s, context),
+        }
+    }
+}

@@ -1,0 +1,438 @@
+//! The loop over a run's folder: start or resume, train, validate, checkpoint, stop.
+
+use crate::checkpoint::{self, Contents, State};
+use crate::optimizer::{AdamW, Group};
+use crate::recipe::{PrecisionSetting, Train};
+use crate::trainer::{StepReport, Trainer};
+use crate::validate::{Domain, DomainLoss, Validator};
+use serde_json::{Map, Value, json};
+use smolt_data::batch::{Layout, Loader, Source};
+use smolt_data::shard::Shard;
+use smolt_data::validation::Validation;
+use smolt_model::folder::Loaded;
+use smolt_run::error::{Failure, FileError};
+use smolt_run::folder::RunFolder;
+use smolt_run::metrics::JsonlWriter;
+use smolt_run::signal::{self, Signal};
+use smolt_run::tensorboard::EventWriter;
+use smolt_run::{recipe, resources};
+use smolt_tensor::Cpu;
+use smolt_tensor::gemm::Precision;
+use smolt_text::tokenizer::Tokenizer;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Hears what happens; the command line draws it.
+pub trait StepHook {
+    /// Before the first step: what will be trained and from where.
+    fn start(&mut self, _start: &Start) {}
+    /// After each step.
+    fn step(&mut self, _report: &StepReport) {}
+    /// After each validation.
+    fn validation(&mut self, _step: u64, _losses: &[DomainLoss]) {}
+    /// Anything else worth a line.
+    fn note(&mut self, _text: &str) {}
+}
+
+/// What a run starts from.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// Parameters.
+    pub parameters: usize,
+    /// Steps in all.
+    pub train_steps: u64,
+    /// Steps done already.
+    pub step: u64,
+    /// Parameter groups.
+    pub groups: [Group; 2],
+    /// Predicted peak memory, bytes.
+    pub predicted_memory: u64,
+    /// Precision policy in words (spec MT-07).
+    pub precision: &'static str,
+    /// Instruction-set path.
+    pub isa: String,
+    /// Threads.
+    pub threads: usize,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// Steps done.
+    pub step: u64,
+    /// The signal that stopped it before its end, if one did.
+    pub stopped: Option<Signal>,
+    /// The newest checkpoint.
+    pub checkpoint: PathBuf,
+    /// The last validation.
+    pub validation: Vec<DomainLoss>,
+    /// Tokens per second over the steps of this session.
+    pub tokens_per_second: f64,
+}
+
+/// Where and how a recipe is run.
+pub struct Options<'a> {
+    /// The run's folder.
+    pub out: &'a Path,
+    /// Continue what the folder holds.
+    pub resume: bool,
+    /// Threads and instruction set.
+    pub cpu: Cpu,
+    /// The program's version and arguments, for `environment.json`.
+    pub version: &'a str,
+    /// See `version`.
+    pub args: &'a [String],
+}
+
+struct Session<'a> {
+    folder: RunFolder,
+    recipe: Train,
+    trainer: Trainer,
+    loader: Loader,
+    domains: Vec<Domain>,
+    validator: Option<Validator>,
+    extras: Vec<PathBuf>,
+    metrics: JsonlWriter,
+    events: JsonlWriter,
+    board: EventWriter,
+    hook: &'a mut dyn StepHook,
+}
+
+/// Runs `recipe` (its paths absolute or relative to the working directory) in `options.out`.
+pub fn run(mut recipe: Train, options: Options<'_>, hook: &mut dyn StepHook) -> Result<Summary, Failure> {
+    let tokenizer_dir = PathBuf::from(&recipe.data.tokenizer);
+    let tokenizer = Tokenizer::load(&tokenizer_dir.join("tokenizer.json"))?;
+    recipe.resolve(options.cpu.isa.has_bf16(), tokenizer.vocab_size());
+    let folder = RunFolder::create_or_resume(options.out, options.resume)?;
+    lock_recipe(&folder, &recipe)?;
+    folder.write_environment(options.version, options.args)?;
+
+    let loaded = load_model(&recipe)?;
+    let config = loaded.model.config().clone();
+    let layout = Layout {
+        sequence_length: recipe.train.sequence_length,
+        vocab_size: config.vocab_size as u32,
+        document_masking: recipe.data.intra_document_masking,
+        reset_positions: recipe.data.reset_positions,
+    };
+    if recipe.train.sequence_length > config.max_position_embeddings {
+        return Err(Failure::bad_input(format!(
+            "train.sequence_length ({}) exceeds the model's max_position_embeddings ({})",
+            recipe.train.sequence_length, config.max_position_embeddings
+        )));
+    }
+    let precision = recipe.train.precision.resolved();
+    let predicted_memory = check_memory(&recipe, &config, precision)?;
+    let loader = open_sources(&recipe, layout)?;
+    let domains = open_domains(&recipe, layout, &tokenizer)?;
+    let optimizer = AdamW::new(recipe.optimizer.clone(), loaded.model.layout());
+    let trainer =
+        Trainer::new(options.cpu, loaded.model, loaded.weights, optimizer, recipe.policy(precision)?);
+    let validator = (!domains.is_empty()).then(|| {
+        let t = &recipe.train;
+        Validator::new(&trainer.model, t.micro_batch_size, t.sequence_length, precision)
+    });
+    let extras = companions(&tokenizer_dir);
+    let (trainer, metrics, events) = restore(&folder, &recipe, trainer, &loader, hook)?;
+    let board = EventWriter::create(&folder.join("tensorboard"), trainer.step + 1, now())?;
+    hook.start(&Start {
+        parameters: trainer.model.layout().count(),
+        train_steps: recipe.train.train_steps,
+        step: trainer.step,
+        groups: trainer.optimizer.table(trainer.model.layout()),
+        predicted_memory,
+        precision: precision_policy(precision),
+        isa: trainer.cpu.isa.to_string(),
+        threads: trainer.cpu.pool.threads(),
+    });
+    Session { folder, recipe, trainer, loader, domains, validator, extras, metrics, events, board, hook }.train()
+}
+
+impl Session<'_> {
+    fn train(mut self) -> Result<Summary, Failure> {
+        let last = self.recipe.train.train_steps;
+        let (mut tokens, mut seconds) = (0, 0.0);
+        let mut validation = Vec::new();
+        let mut checkpoint = None;
+        let mut stopped = signal::requested();
+        while self.trainer.step < last && stopped.is_none() {
+            let report = self.trainer.train_step(&self.loader).map_err(|e| Failure::failed(e.to_string()))?;
+            tokens += report.tokens;
+            seconds += report.seconds;
+            let step = report.step;
+            let every = |interval: u64| interval > 0 && step.is_multiple_of(interval);
+            let mut losses = Vec::new();
+            if step == last || every(self.recipe.train.validation_interval) {
+                losses = self.validate()?;
+            }
+            self.record(&report, &losses)?;
+            if !losses.is_empty() {
+                validation = losses;
+            }
+            stopped = signal::requested();
+            if step == last || stopped.is_some() || every(self.recipe.train.checkpoint_interval) {
+                checkpoint = Some(self.checkpoint()?);
+            }
+        }
+        if let Some(signal) = stopped {
+            self.event("stop", json!({"signal": signal.name()}))?;
+        }
+        let checkpoint = match checkpoint {
+            Some(path) => path,
+            // Nothing was left to do: the newest checkpoint is the result; a run stopped before its first step has none.
+            None => match checkpoint::newest(self.folder.path()).map_err(failed)?.0 {
+                Some((path, _)) => path,
+                None => self.checkpoint()?,
+            },
+        };
+        let tokens_per_second = if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
+        Ok(Summary { step: self.trainer.step, stopped, checkpoint, validation, tokens_per_second })
+    }
+
+    fn validate(&mut self) -> Result<Vec<DomainLoss>, Failure> {
+        let Some(validator) = &mut self.validator else { return Ok(Vec::new()) };
+        let t = &self.trainer;
+        let losses: Result<Vec<_>, _> =
+            self.domains.iter().map(|d| validator.run(&t.cpu, &t.model, &t.weights, d)).collect();
+        let losses = losses?;
+        self.hook.validation(self.trainer.step, &losses);
+        Ok(losses)
+    }
+
+    fn record(&mut self, r: &StepReport, losses: &[DomainLoss]) -> Result<(), Failure> {
+        let tokens_per_second = r.tokens as f64 / r.seconds.max(1e-9);
+        let mut line = Map::new();
+        let mut scalars: Vec<(String, f64)> = Vec::new();
+        line.insert("step".into(), r.step.into());
+        line.insert("tokens".into(), (r.tokens * r.step).into());
+        line.insert("label_tokens".into(), r.label_tokens.into());
+        for (name, value) in [
+            ("loss", r.loss),
+            ("grad_norm", r.grad_norm),
+            ("learning_rate", r.learning_rate),
+            ("accuracy", r.accuracy),
+            ("log_z_squared", r.z),
+            ("tokens_per_second", tokens_per_second),
+        ] {
+            line.insert(name.into(), value.into());
+            scalars.push((format!("train/{name}"), value));
+        }
+        if !losses.is_empty() {
+            let map: Map<String, Value> =
+                losses.iter().map(|l| (l.name.clone(), l.bits_per_byte.into())).collect();
+            line.insert("validation_bits_per_byte".into(), Value::Object(map));
+            scalars.extend(losses.iter().map(|l| (format!("bits_per_byte/{}", l.name), l.bits_per_byte)));
+        }
+        self.metrics.write(&line)?;
+        let scalars: Vec<(&str, f64)> = scalars.iter().map(|(n, v)| (n.as_str(), *v)).collect();
+        self.board.scalars(r.step, now(), &scalars)?;
+        self.hook.step(r);
+        Ok(())
+    }
+
+    fn checkpoint(&mut self) -> Result<PathBuf, Failure> {
+        // A step in a checkpoint must be in the log: the log reaches the disk first.
+        self.metrics.sync()?;
+        self.board.sync()?;
+        let t = &self.trainer;
+        let state = State {
+            format_version: checkpoint::FORMAT_VERSION,
+            step: t.step,
+            next_sample: t.next_sample(),
+            seed: self.recipe.seed,
+            data_manifest: self.loader.manifest_hash(),
+            precision: self.recipe.train.precision.to_string(),
+            isa: t.cpu.isa.to_string(),
+        };
+        let contents = Contents {
+            model: &t.model,
+            weights: &t.weights,
+            m: &t.optimizer.m,
+            v: &t.optimizer.v,
+            state: &state,
+            extras: &self.extras,
+        };
+        let path = checkpoint::save(self.folder.path(), &contents).map_err(failed)?;
+        self.event("checkpoint", json!({"step": state.step}))?;
+        checkpoint::prune(self.folder.path(), self.recipe.train.checkpoints_kept).map_err(failed)?;
+        Ok(path)
+    }
+
+    fn event(&mut self, name: &str, detail: Value) -> Result<(), Failure> {
+        Ok(write_event(&mut self.events, name, detail)?)
+    }
+}
+
+fn write_event(events: &mut JsonlWriter, name: &str, detail: Value) -> Result<(), FileError> {
+    events.write(&json!({"time": now(), "event": name, "detail": detail}))
+}
+
+fn failed(error: checkpoint::Error) -> Failure {
+    Failure::failed(error.to_string())
+}
+
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map(|d| d.as_secs_f64()).unwrap_or_default()
+}
+
+/// Writes `recipe.lock.toml`, or compares it with the one the run was started with.
+fn lock_recipe(folder: &RunFolder, resolved: &Train) -> Result<(), Failure> {
+    let path = folder.join("recipe.lock.toml");
+    let text = recipe::to_toml(resolved);
+    if !path.exists() {
+        return Ok(smolt_run::atomic::write(&path, text.as_bytes())?);
+    }
+    let locked: Train = recipe::load(&path, &[])?;
+    if locked == *resolved {
+        return Ok(());
+    }
+    let (was, is) = (recipe::to_json(&locked), recipe::to_json(resolved));
+    let mut changed = Vec::new();
+    differences("", &was, &is, &mut changed);
+    Err(Failure::bad_input(format!(
+        "{}: the run was started with another recipe: {}; restore it, or choose another --out",
+        path.display(),
+        changed.join(", ")
+    )))
+}
+
+fn differences(path: &str, was: &Value, is: &Value, out: &mut Vec<String>) {
+    match (was, is) {
+        (Value::Object(a), Value::Object(b)) => {
+            let mut keys: Vec<&String> = a.keys().chain(b.keys()).collect();
+            keys.sort();
+            keys.dedup();
+            for key in keys {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                differences(&path, a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null), out);
+            }
+        }
+        _ if was != is => out.push(format!("{path} was {was}, now {is}")),
+        _ => {}
+    }
+}
+
+fn load_model(recipe: &Train) -> Result<Loaded, Failure> {
+    match &recipe.model.from {
+        Some(dir) => Loaded::load(Path::new(dir)).map_err(|e| Failure::bad_input(e.to_string())),
+        None => Ok(Loaded::fresh(recipe.model.config()?, recipe.seed)),
+    }
+}
+
+fn open_sources(recipe: &Train, layout: Layout) -> Result<Loader, Failure> {
+    let sources = recipe.data.sources.iter().map(|s| {
+        Ok(Source { name: s.name.clone(), weight: s.weight, shard: Shard::open(Path::new(&s.path))? })
+    });
+    Ok(Loader::new(sources.collect::<Result<_, smolt_data::Error>>()?, recipe.seed, layout)?)
+}
+
+fn open_domains(recipe: &Train, layout: Layout, tokenizer: &Tokenizer) -> Result<Vec<Domain>, Failure> {
+    let token_bytes = tokenizer.token_bytes();
+    let domain = |d: &crate::recipe::HeldOut| {
+        let data = Validation::new(Shard::open(Path::new(&d.path))?, layout)?;
+        let label_bytes = data.label_bytes(&token_bytes)?;
+        Ok(Domain { name: d.name.clone(), data, label_bytes })
+    };
+    recipe.data.validation.iter().map(domain).collect()
+}
+
+/// Files that make a checkpoint a complete Hugging Face folder.
+fn companions(tokenizer_dir: &Path) -> Vec<PathBuf> {
+    let names = [
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "chat_template.jinja",
+        "generation_config.json",
+    ];
+    names.iter().map(|name| tokenizer_dir.join(name)).filter(|path| path.exists()).collect()
+}
+
+/// Predicted peak memory; a run that cannot fit this machine's or its cgroup's limit is refused.
+fn check_memory(
+    recipe: &Train,
+    config: &smolt_arch::ModelConfig,
+    precision: Precision,
+) -> Result<u64, Failure> {
+    let t = &recipe.train;
+    let leaves = recipe.batch_shape()?.leaves();
+    let predicted = smolt_arch::memory::training(
+        config,
+        t.micro_batch_size,
+        t.sequence_length,
+        precision == Precision::Bf16,
+        crate::leaf::LeafTree::buffers(leaves),
+    )
+    .total();
+    match resources::memory_limit() {
+        Some(limit) if predicted > limit => Err(Failure::bad_input(format!(
+            "this run needs about {:.1} GiB and {:.1} GiB are available; lower train.micro_batch_size ({}) or \
+             train.sequence_length ({}), or choose a smaller model",
+            predicted as f64 / (1u64 << 30) as f64,
+            limit as f64 / (1u64 << 30) as f64,
+            t.micro_batch_size,
+            t.sequence_length
+        ))),
+        _ => Ok(predicted),
+    }
+}
+
+fn precision_policy(precision: Precision) -> &'static str {
+    match precision {
+        Precision::Fp32 => "fp32 throughout",
+        Precision::Bf16 => {
+            "bf16 operands of products and saved activations; fp32 weights, gradients, optimiser state, \
+             residual stream, statistics, softmax and loss"
+        }
+    }
+}
+
+/// Brings the trainer to the newest whole checkpoint of a resumed run, and the logs to the same step.
+fn restore(
+    folder: &RunFolder,
+    recipe: &Train,
+    mut trainer: Trainer,
+    loader: &Loader,
+    hook: &mut dyn StepHook,
+) -> Result<(Trainer, JsonlWriter, JsonlWriter), Failure> {
+    let mut events = JsonlWriter::append(&folder.join("events.jsonl"))?;
+    let (found, damaged) = checkpoint::newest(folder.path()).map_err(failed)?;
+    for damage in &damaged {
+        let text = format!("passed over a damaged checkpoint: {damage}");
+        hook.note(&text);
+        write_event(&mut events, "damaged", json!({"reason": damage.to_string()}))?;
+    }
+    if let Some((path, state)) = found {
+        loader.check_manifest(&state.data_manifest)?;
+        let precision: Result<PrecisionSetting, _> = state.precision.parse();
+        if precision.ok() != Some(recipe.train.precision) {
+            return Err(Failure::bad_input(format!(
+                "{}: written with precision {}, the recipe now says {}; set train.precision back",
+                path.display(),
+                state.precision,
+                recipe.train.precision
+            )));
+        }
+        if state.isa != trainer.cpu.isa.to_string() {
+            hook.note(&format!(
+                "the checkpoint was computed on {}, this machine runs {}: the run goes on, its bits will differ",
+                state.isa, trainer.cpu.isa
+            ));
+        }
+        let (m, v) = (&mut trainer.optimizer.m, &mut trainer.optimizer.v);
+        checkpoint::restore(&path, &trainer.model, &mut trainer.weights, m, v).map_err(failed)?;
+        trainer.step = state.step;
+        hook.note(&format!("resumed from {}", path.display()));
+        write_event(&mut events, "resume", json!({"step": state.step}))?;
+    } else {
+        if !damaged.is_empty() {
+            return Err(Failure::bad_input(format!(
+                "{}: no whole checkpoint is left to resume from; choose another --out to start over",
+                folder.path().display()
+            )));
+        }
+        write_event(&mut events, "start", json!({"parameters": trainer.model.layout().count()}))?;
+    }
+    let metrics = JsonlWriter::open_at(&folder.join("metrics.jsonl"), "step", trainer.step)?;
+    Ok((trainer, metrics, events))
+}
