@@ -113,6 +113,11 @@ impl Llama {
         &self.config
     }
 
+    /// Changes what the configuration says about tokens; the shape must stay.
+    pub fn set_config(&mut self, change: impl FnOnce(&mut ModelConfig)) {
+        change(&mut self.config);
+    }
+
     /// Where the parameters lie in a flat buffer.
     pub fn layout(&self) -> &Layout {
         &self.layout

@@ -44,7 +44,7 @@ impl ModelFolder {
 
     /// Tokens that end an answer: the configuration's end-of-sequence tokens.
     pub(crate) fn stop_tokens(&self) -> Vec<u32> {
-        self.loaded.model.config().eos_token_ids()
+        self.loaded.model.config().eos_token_id.clone()
     }
 
     /// Room for `slots` sequences of up to `capacity` tokens.

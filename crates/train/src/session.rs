@@ -107,7 +107,7 @@ pub fn run(mut recipe: Train, options: Options<'_>, hook: &mut dyn StepHook) -> 
     lock_recipe(&folder, &recipe)?;
     folder.write_environment(options.version, options.args)?;
 
-    let loaded = load_model(&recipe)?;
+    let loaded = load_model(&recipe, &tokenizer)?;
     let config = loaded.model.config().clone();
     let layout = Layout {
         sequence_length: recipe.train.sequence_length,
@@ -122,7 +122,7 @@ pub fn run(mut recipe: Train, options: Options<'_>, hook: &mut dyn StepHook) -> 
         )));
     }
     let precision = recipe.train.precision.resolved();
-    let predicted_memory = check_memory(&recipe, &config, precision)?;
+    let predicted_memory = check_memory(&recipe, &config, precision, options.cpu.pool.threads())?;
     let loader = open_sources(&recipe, layout)?;
     let domains = open_domains(&recipe, layout, &tokenizer)?;
     let optimizer = AdamW::new(recipe.optimizer.clone(), loaded.model.layout());
@@ -312,10 +312,25 @@ fn differences(path: &str, was: &Value, is: &Value, out: &mut Vec<String>) {
     }
 }
 
-fn load_model(recipe: &Train) -> Result<Loaded, Failure> {
+/// The model to start from; tokens that end texts and fill batches are the tokenizer's.
+fn load_model(recipe: &Train, tokenizer: &Tokenizer) -> Result<Loaded, Failure> {
+    let role = |name: &str| tokenizer.special_tokens_map().get(name).and_then(|t| tokenizer.token_to_id(t));
+    let set_roles = |config: &mut smolt_arch::ModelConfig| {
+        config.eos_token_id = role("eos_token").into_iter().collect();
+        config.pad_token_id = role("pad_token");
+        config.bos_token_id = role("bos_token");
+    };
     match &recipe.model.from {
-        Some(dir) => Loaded::load(Path::new(dir)).map_err(|e| Failure::bad_input(e.to_string())),
-        None => Ok(Loaded::fresh(recipe.model.config()?, recipe.seed)),
+        Some(dir) => {
+            let mut loaded = Loaded::load(Path::new(dir)).map_err(|e| Failure::bad_input(e.to_string()))?;
+            loaded.model.set_config(set_roles);
+            Ok(loaded)
+        }
+        None => {
+            let mut config = recipe.model.config()?;
+            set_roles(&mut config);
+            Ok(Loaded::fresh(config, recipe.seed))
+        }
     }
 }
 
@@ -327,7 +342,8 @@ fn open_sources(recipe: &Train, layout: Layout) -> Result<Loader, Failure> {
 }
 
 fn open_domains(recipe: &Train, layout: Layout, tokenizer: &Tokenizer) -> Result<Vec<Domain>, Failure> {
-    let token_bytes = tokenizer.token_bytes();
+    let ids = 0..tokenizer.vocab_size() as u32;
+    let token_bytes: Vec<u32> = ids.map(|id| tokenizer.token_bytes(id).len() as u32).collect();
     let domain = |d: &crate::recipe::HeldOut| {
         let data = Validation::new(Shard::open(Path::new(&d.path))?, layout)?;
         let label_bytes = data.label_bytes(&token_bytes)?;
@@ -353,17 +369,18 @@ fn check_memory(
     recipe: &Train,
     config: &smolt_arch::ModelConfig,
     precision: Precision,
+    threads: usize,
 ) -> Result<u64, Failure> {
     let t = &recipe.train;
     let leaves = recipe.batch_shape()?.leaves();
-    let predicted = smolt_arch::memory::training(
-        config,
-        t.micro_batch_size,
-        t.sequence_length,
-        precision == Precision::Bf16,
-        crate::leaf::LeafTree::buffers(leaves),
-    )
-    .total();
+    let size = smolt_arch::memory::Training {
+        micro_batch_size: t.micro_batch_size,
+        sequence_length: t.sequence_length,
+        bf16: precision == Precision::Bf16,
+        gradient_buffers: crate::leaf::LeafTree::buffers(leaves),
+        threads,
+    };
+    let predicted = smolt_arch::memory::training(config, &size).total();
     match resources::memory_limit() {
         Some(limit) if predicted > limit => Err(Failure::bad_input(format!(
             "this run needs about {:.1} GiB and {:.1} GiB are available; lower train.micro_batch_size ({}) or \
