@@ -12,3 +12,10 @@ pub const LOSS_ROWS: usize = 256;
 
 /// Queries and keys per tile of attention scores: the online softmax and the sums over keys advance by it.
 pub const ATTENTION_TILE: usize = 64;
+
+/// Inner dimension per pass of a matrix product with fp32 operands: each pass sums from zero in order of k,
+/// and passes are added in order.
+pub const GEMM_K_FP32: usize = 512;
+
+/// The same for operands that are multiplied as pairs of bf16.
+pub const GEMM_K_BF16: usize = 1024;

@@ -1,19 +1,42 @@
-//! Matrix products (naive until the packed kernels arrive).
+//! Matrix products, after Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (2008).
+//!
+//! Operands are packed into panels by [`pack`], which a microkernel (one file each) multiplies tile by tile;
+//! [`blocked`] drives it over cache blocks and threads, [`small`] serves a few rows without packing.
+//! Each element of c is the sum, in order, of its K-blocks' sums ([`crate::order`]): neither the number of
+//! threads nor the size of a cache changes a bit. Products are 2·m·n·k FLOPs.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512bf16;
+pub mod bench;
+mod blocked;
+mod blocks;
+mod kernel;
+mod pack;
+mod portable;
+mod small;
+#[cfg(test)]
+mod tests;
+
+use crate::Cpu;
+use crate::isa::Path;
+use crate::pool::Disjoint;
+use crate::simd::Elem;
+use pack::Source;
 
 /// How operands enter a matrix product; accumulation is always fp32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Precision {
     /// fp32 operands.
     Fp32,
-    /// bf16 operands.
+    /// Operands rounded to the nearest bf16 (`vdpbf16ps` where the CPU has it, else fp32 arithmetic on them).
     Bf16,
 }
 
-use crate::Cpu;
-use crate::pool::Disjoint;
-use crate::simd::Elem;
-
-/// A `[rows, cols]` view with strides.
+/// A `[rows, cols]` view with strides, one of which is 1.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a, E> {
     /// Elements.
@@ -30,13 +53,60 @@ impl<'a, E: Elem> View<'a, E> {
         View { data, row_stride: cols, col_stride: 1 }
     }
 
+    /// Row-major with `ld` elements from row to row, of which the product's shape says how many count.
+    pub fn rows_strided(data: &'a [E], ld: usize) -> Self {
+        View { data, row_stride: ld, col_stride: 1 }
+    }
+
     /// The transpose.
     pub fn t(self) -> Self {
         View { data: self.data, row_stride: self.col_stride, col_stride: self.row_stride }
     }
+
+    /// Asserts that `[rows, cols]`, neither zero, lie in the data.
+    fn check(&self, name: &str, rows: usize, cols: usize) {
+        let (len, ld) = (self.data.len(), self.row_stride.max(self.col_stride));
+        assert!(
+            self.row_stride == 1 || self.col_stride == 1,
+            "gemm: {name} is contiguous in neither direction"
+        );
+        let last = (rows - 1) * self.row_stride + (cols - 1) * self.col_stride;
+        assert!(last < len, "gemm: {name} [{rows}, {cols}] with stride {ld} needs more than {len} elements");
+    }
 }
 
-/// `c[m,n] = a[m,k]·b[k,n]`, or `+=` when `accumulate`; c row-major with leading dimension `ldc`.
+/// What is multiplied.
+struct Product<'a, A, B> {
+    /// m, n, k
+    dims: (usize, usize, usize),
+    a: View<'a, A>,
+    b: View<'a, B>,
+    /// Whether fp32 values are rounded to bf16 on their way in.
+    round: bool,
+}
+
+impl<'a, A, B> Product<'a, A, B> {
+    fn a_source(&self) -> Source<'a, A> {
+        Source { data: self.a.data, lane_stride: self.a.row_stride, k_stride: self.a.col_stride }
+    }
+
+    fn b_source(&self) -> Source<'a, B> {
+        Source { data: self.b.data, lane_stride: self.b.col_stride, k_stride: self.b.row_stride }
+    }
+}
+
+/// Where it goes.
+struct Output<'a, C> {
+    data: Disjoint<'a, C>,
+    ld: usize,
+    accumulate: bool,
+}
+
+/// `c[m, n] = a[m, k]·b[k, n]`, or `+=` when `accumulate`. c is row-major with `ldc` elements from row to row;
+/// elements between rows stay as they are.
+///
+/// # Panics
+/// When a view or c is too small for the shape.
 pub fn gemm<A: Elem, B: Elem, C: Elem>(
     cpu: &Cpu,
     precision: Precision,
@@ -47,21 +117,36 @@ pub fn gemm<A: Elem, B: Elem, C: Elem>(
     ldc: usize,
     accumulate: bool,
 ) {
-    let round = |x: f32| match precision {
-        Precision::Fp32 => x,
-        Precision::Bf16 => half::bf16::from_f32(x).to_f32(),
-    };
-    let c = Disjoint::new(c);
-    cpu.pool.run(m, |i| {
-        // SAFETY: row `i` belongs to task `i` alone.
-        let row = unsafe { c.slice(i * ldc, i * ldc + n) };
-        for (j, out) in row.iter_mut().enumerate() {
-            let mut sum = if accumulate { out.to_f32() } else { 0.0 };
-            for p in 0..k {
-                let x = round(a.data[i * a.row_stride + p * a.col_stride].to_f32());
-                sum += x * round(b.data[p * b.row_stride + j * b.col_stride].to_f32());
-            }
-            *out = C::from_f32(sum);
+    if m == 0 || n == 0 {
+        return;
+    }
+    assert!(
+        n <= ldc && (m - 1) * ldc + n <= c.len(),
+        "gemm: c [{m}, {n}] with stride {ldc} in {} elements",
+        c.len()
+    );
+    if k == 0 {
+        if !accumulate {
+            c.chunks_mut(ldc).take(m).for_each(|row| row[..n].fill(C::from_f32(0.0)));
         }
-    });
+        return;
+    }
+    a.check("a", m, k);
+    b.check("b", k, n);
+    let product = Product { dims: (m, n, k), a, b, round: precision == Precision::Bf16 };
+    let c = Output { data: Disjoint::new(c), ld: ldc, accumulate };
+    if small::suits(&product) {
+        return small::run(cpu, &product, &c);
+    }
+    match (cpu.isa.path(), precision) {
+        #[cfg(target_arch = "x86_64")]
+        (Path::Avx512Bf16, Precision::Bf16) => {
+            blocked::run::<avx512bf16::Avx512Bf16, A, B, C>(cpu, &product, &c)
+        }
+        #[cfg(target_arch = "x86_64")]
+        (Path::Avx512Bf16 | Path::Avx512, _) => blocked::run::<avx512::Avx512, A, B, C>(cpu, &product, &c),
+        #[cfg(target_arch = "x86_64")]
+        (Path::Avx2, _) => blocked::run::<avx2::Avx2, A, B, C>(cpu, &product, &c),
+        _ => blocked::run::<portable::Portable, A, B, C>(cpu, &product, &c),
+    }
 }

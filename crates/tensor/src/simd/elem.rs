@@ -4,7 +4,7 @@ use super::Simd;
 use crate::tape::DType;
 
 /// The most lanes of any path.
-const MAX_LANES: usize = 16;
+pub(super) const MAX_LANES: usize = 16;
 
 /// A storage type. Arithmetic is always fp32; this only loads and stores.
 pub trait Elem: Copy + Send + Sync + bytemuck::Pod + 'static {

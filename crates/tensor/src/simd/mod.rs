@@ -64,6 +64,30 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// The largest lane.
     unsafe fn reduce_max(a: Self::V) -> f32;
 
+    /// Each lane rounded to the nearest bf16, ties to even.
+    #[inline(always)]
+    unsafe fn round_bf16(v: Self::V) -> Self::V {
+        let mut bits = [0u16; elem::MAX_LANES];
+        // SAFETY: the buffer holds the lanes of every path.
+        unsafe {
+            Self::store_bf16(bits.as_mut_ptr(), v);
+            Self::load_bf16(bits.as_ptr())
+        }
+    }
+    /// Two bf16 per lane, as bits: `low` rounded in the lower half, `high` in the upper.
+    #[inline(always)]
+    unsafe fn pair_bf16(low: Self::V, high: Self::V) -> Self::V {
+        let mut bits = [[0u16; elem::MAX_LANES]; 2];
+        // SAFETY: the buffers hold the lanes of every path.
+        unsafe {
+            Self::store_bf16(bits[0].as_mut_ptr(), low);
+            Self::store_bf16(bits[1].as_mut_ptr(), high);
+            let pairs: [f32; elem::MAX_LANES] =
+                std::array::from_fn(|i| f32::from_bits(u32::from(bits[0][i]) | u32::from(bits[1][i]) << 16));
+            Self::load(pairs.as_ptr())
+        }
+    }
+
     /// Transposes 8 × 8: `to[c·to_row + r] = from[r·from_row + c]`.
     ///
     /// # Safety

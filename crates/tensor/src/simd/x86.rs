@@ -28,6 +28,22 @@ unsafe fn mask8(n: usize) -> __m256i {
     op!(_mm256_loadu_si256(TABLE.as_ptr().add(8 - n.min(8)).cast()))
 }
 
+/// The bits of a lane that are its bf16.
+const UPPER: i32 = 0xffff_0000_u32 as i32;
+
+/// Lanes whose upper halves are the nearest bf16, ties to even; NaN stays NaN. The lower halves are noise.
+#[inline(always)]
+unsafe fn rounded8(v: __m256) -> __m256i {
+    op! {
+        let bits = _mm256_castps_si256(v);
+        let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+        let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+        let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x0040_0000));
+        let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(v, v));
+        _mm256_blendv_epi8(rounded, quiet, nan)
+    }
+}
+
 impl Simd for Avx2 {
     type V = __m256;
     const LANES: usize = 8;
@@ -59,15 +75,14 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn store_bf16(p: *mut u16, v: __m256) {
         op! {
-            let bits = _mm256_castps_si256(v);
-            let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
-            let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
-            let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x0040_0000));
-            let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(v, v));
-            let high = _mm256_srli_epi32::<16>(_mm256_blendv_epi8(rounded, quiet, nan));
+            let high = _mm256_srli_epi32::<16>(rounded8(v));
             let packed = _mm256_permute4x64_epi64::<0b1000>(_mm256_packus_epi32(high, high));
             _mm_storeu_si128(p.cast(), _mm256_castsi256_si128(packed))
         }
+    }
+    #[inline(always)]
+    unsafe fn round_bf16(v: __m256) -> __m256 {
+        op!(_mm256_castsi256_ps(_mm256_and_si256(rounded8(v), _mm256_set1_epi32(UPPER))))
     }
     #[inline(always)]
     unsafe fn add(a: __m256, b: __m256) -> __m256 {
@@ -156,6 +171,19 @@ impl Simd for Avx2 {
     }
 }
 
+/// As [`rounded8`], and by integers, not by vcvtneps2bf16, which flushes denormals: the same bits as AVX2.
+#[inline(always)]
+unsafe fn rounded16(v: __m512) -> __m512i {
+    op! {
+        let bits = _mm512_castps_si512(v);
+        let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+        let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+        let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x0040_0000));
+        let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+        _mm512_mask_mov_epi32(rounded, nan, quiet)
+    }
+}
+
 #[inline(always)]
 fn mask16(n: usize) -> __mmask16 {
     if n >= 16 { 0xffff } else { (1u16 << n) - 1 }
@@ -192,14 +220,19 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn store_bf16(p: *mut u16, v: __m512) {
         op! {
-            // By integers and not by vcvtneps2bf16, which flushes denormals: the same bits as AVX2.
-            let bits = _mm512_castps_si512(v);
-            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-            let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-            let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x0040_0000));
-            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
-            let high = _mm512_srli_epi32::<16>(_mm512_mask_mov_epi32(rounded, nan, quiet));
-            _mm256_storeu_si256(p.cast(), _mm512_cvtepi32_epi16(high))
+            _mm256_storeu_si256(p.cast(), _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(rounded16(v))))
+        }
+    }
+    #[inline(always)]
+    unsafe fn round_bf16(v: __m512) -> __m512 {
+        op!(_mm512_castsi512_ps(_mm512_and_si512(rounded16(v), _mm512_set1_epi32(UPPER))))
+    }
+    #[inline(always)]
+    unsafe fn pair_bf16(low: __m512, high: __m512) -> __m512 {
+        op! {
+            let low = _mm512_srli_epi32::<16>(rounded16(low));
+            let high = _mm512_and_si512(rounded16(high), _mm512_set1_epi32(UPPER));
+            _mm512_castsi512_ps(_mm512_or_si512(low, high))
         }
     }
     #[inline(always)]

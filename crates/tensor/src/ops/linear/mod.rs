@@ -7,7 +7,14 @@ use crate::gemm::{Precision, View, gemm};
 use crate::simd::Elem;
 
 /// `y = x·wᵀ`.
-pub fn forward<X: Elem, Y: Elem>(cpu: &Cpu, precision: Precision, x: &[X], w: &[f32], n_in: usize, y: &mut [Y]) {
+pub fn forward<X: Elem, Y: Elem>(
+    cpu: &Cpu,
+    precision: Precision,
+    x: &[X],
+    w: &[f32],
+    n_in: usize,
+    y: &mut [Y],
+) {
     let (n, n_out) = (x.len() / n_in, w.len() / n_in);
     gemm(cpu, precision, (n, n_out, n_in), View::rows(x, n_in), View::rows(w, n_in).t(), y, n_out, false);
 }
@@ -37,5 +44,14 @@ pub fn backward_weight<Y: Elem, X: Elem>(
     accumulate: bool,
 ) {
     let (n, n_out) = (x.len() / n_in, dw.len() / n_in);
-    gemm(cpu, precision, (n_out, n_in, n), View::rows(dy, n_out).t(), View::rows(x, n_in), dw, n_in, accumulate);
+    gemm(
+        cpu,
+        precision,
+        (n_out, n_in, n),
+        View::rows(dy, n_out).t(),
+        View::rows(x, n_in),
+        dw,
+        n_in,
+        accumulate,
+    );
 }

@@ -1,0 +1,35 @@
+//! AVX2 + FMA, tile 6 × 16: 12 accumulators.
+
+use super::kernel::{Kernel, fma_registers, fma_tile};
+use crate::order::GEMM_K_FP32;
+use crate::simd::Avx2 as Lanes;
+
+/// fp32 on Avx2.
+pub(super) struct Avx2;
+
+impl Kernel for Avx2 {
+    const ROWS: usize = 6;
+    const COLS: usize = 16;
+    const PAIRS: bool = false;
+    const K_BLOCK: usize = GEMM_K_FP32;
+
+    unsafe fn tile(units: usize, a: *const f32, b: *const f32, out: *mut f32) {
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn body(units: usize, a: *const f32, b: *const f32, out: *mut f32) {
+            // SAFETY: the caller's promise.
+            unsafe { fma_tile::<Lanes, 6, 2>(units, a, b, out) }
+        }
+        // SAFETY: the caller's promise.
+        unsafe { body(units, a, b, out) }
+    }
+
+    unsafe fn registers(rounds: usize) -> u64 {
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn body(rounds: usize) -> u64 {
+            // SAFETY: the caller's promise.
+            unsafe { fma_registers::<Lanes, 6, 2>(rounds) }
+        }
+        // SAFETY: the caller's promise.
+        unsafe { body(rounds) }
+    }
+}

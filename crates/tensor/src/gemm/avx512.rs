@@ -1,0 +1,35 @@
+//! AVX-512, tile 14 × 32: 28 accumulators.
+
+use super::kernel::{Kernel, fma_registers, fma_tile};
+use crate::order::GEMM_K_FP32;
+use crate::simd::Avx512 as Lanes;
+
+/// fp32 on Avx512.
+pub(super) struct Avx512;
+
+impl Kernel for Avx512 {
+    const ROWS: usize = 14;
+    const COLS: usize = 32;
+    const PAIRS: bool = false;
+    const K_BLOCK: usize = GEMM_K_FP32;
+
+    unsafe fn tile(units: usize, a: *const f32, b: *const f32, out: *mut f32) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+        unsafe fn body(units: usize, a: *const f32, b: *const f32, out: *mut f32) {
+            // SAFETY: the caller's promise.
+            unsafe { fma_tile::<Lanes, 14, 2>(units, a, b, out) }
+        }
+        // SAFETY: the caller's promise.
+        unsafe { body(units, a, b, out) }
+    }
+
+    unsafe fn registers(rounds: usize) -> u64 {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+        unsafe fn body(rounds: usize) -> u64 {
+            // SAFETY: the caller's promise.
+            unsafe { fma_registers::<Lanes, 14, 2>(rounds) }
+        }
+        // SAFETY: the caller's promise.
+        unsafe { body(rounds) }
+    }
+}

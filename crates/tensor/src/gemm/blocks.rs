@@ -1,0 +1,71 @@
+//! How a product is cut. None of these sizes changes a bit of the result: only the K-block does, and that is
+//! a constant of the kernel.
+
+use super::kernel::Kernel;
+use super::pack::units;
+use std::ops::Range;
+use std::sync::OnceLock;
+
+/// Packed elements of b that exist at one time (32 MiB).
+const PACKED: usize = 8 << 20;
+
+/// Columns below which b is cut along k instead.
+const NARROW: usize = 1024;
+
+/// Tasks per thread: enough to even out threads that are slowed by others.
+const TASKS: usize = 3;
+
+/// Sizes of the cuts of one product.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Blocks {
+    /// Columns of b that are packed at one time, a multiple of the tile's unless all.
+    pub(super) packed_cols: usize,
+    /// Inner indices that are packed at one time, a multiple of the K-block unless all.
+    pub(super) packed_k: usize,
+    /// Rows of c per task, a multiple of the tile's.
+    pub(super) task_rows: usize,
+    /// Columns of c per task, a multiple of the tile's.
+    pub(super) task_cols: usize,
+}
+
+impl Blocks {
+    pub(super) fn new<K: Kernel>((m, n, k): (usize, usize, usize), threads: usize) -> Blocks {
+        let room = PACKED / units::<K>(k).max(1);
+        let packed_cols = if n <= room { n } else { room.max(NARROW).min(n).next_multiple_of(K::COLS) };
+        let room = PACKED / packed_cols.next_multiple_of(K::COLS) / units::<K>(K::K_BLOCK);
+        let packed_k = room.max(1) * K::K_BLOCK;
+        // A task's rows of a fill half the second-level cache, so that they stay while columns pass by.
+        let unit_bytes = size_of::<f32>() * units::<K>(k.min(K::K_BLOCK)).max(1);
+        let most_rows = (second_level_cache() / 2 / unit_bytes).max(K::ROWS) / K::ROWS * K::ROWS;
+        let want = if threads > 1 { threads * TASKS } else { 1 };
+        let least_rows = 4 * K::ROWS;
+        let row_tasks = m.div_ceil(m.div_ceil(want).clamp(least_rows, most_rows.max(least_rows)));
+        let col_tasks = want.div_ceil(row_tasks);
+        Blocks {
+            packed_cols,
+            packed_k,
+            task_rows: m.div_ceil(row_tasks).next_multiple_of(K::ROWS),
+            task_cols: packed_cols.min(n).div_ceil(col_tasks).max(4 * K::COLS).next_multiple_of(K::COLS),
+        }
+    }
+}
+
+/// `range` in steps of `step`, as ranges.
+pub(super) fn steps(range: Range<usize>, step: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = range.end;
+    range.step_by(step).map(move |at| at..(at + step).min(end))
+}
+
+/// Bytes of the second-level cache of the first core, 1 MiB where the system does not tell.
+fn second_level_cache() -> usize {
+    static BYTES: OnceLock<usize> = OnceLock::new();
+    *BYTES.get_or_init(|| {
+        let read = |file: &str| {
+            std::fs::read_to_string(format!("/sys/devices/system/cpu/cpu0/cache/index2/{file}"))
+                .unwrap_or_default()
+        };
+        let size = (read("level").trim() == "2").then(|| read("size")).unwrap_or_default();
+        let kib = size.trim().strip_suffix('K').and_then(|kib| kib.parse::<usize>().ok()).unwrap_or(1024);
+        kib.clamp(128, 16 << 10) << 10
+    })
+}

@@ -1,0 +1,108 @@
+//! What a microkernel is, and the fp32 one that every width shares.
+
+use crate::simd::Simd;
+
+/// Multiplies a packed panel of `ROWS` rows of a by a packed panel of `COLS` columns of b.
+///
+/// A panel is a sequence of *units* along k: unit `u` holds 32 bits for each of its lanes (rows of a, columns
+/// of b). A unit is one fp32 value, or two consecutive bf16 values where `PAIRS`.
+pub(super) trait Kernel: 'static {
+    /// Rows of a tile of c.
+    const ROWS: usize;
+    /// Columns of a tile of c.
+    const COLS: usize;
+    /// Whether a unit is two bf16.
+    const PAIRS: bool;
+    /// Inner dimension per pass.
+    const K_BLOCK: usize;
+
+    /// `out[r·COLS + j] = Σ a[u·ROWS + r] · b[u·COLS + j]` over `units`, from zero and in order.
+    ///
+    /// # Safety
+    /// The CPU has the kernel's instruction set; `a`, `b` and `out` are valid for what the formula touches.
+    unsafe fn tile(units: usize, a: *const f32, b: *const f32, out: *mut f32);
+
+    /// Multiply–adds between registers only, `rounds` times on all accumulators of a tile: the rate no
+    /// product can exceed. Returns the FLOPs done.
+    ///
+    /// # Safety
+    /// The CPU has the kernel's instruction set.
+    unsafe fn registers(rounds: usize) -> u64;
+}
+
+/// The lanes of a panel.
+pub(super) trait Side<K: Kernel>: 'static {
+    const LANES: usize;
+}
+
+/// Panels of a.
+pub(super) struct Rows;
+/// Panels of b.
+pub(super) struct Cols;
+
+impl<K: Kernel> Side<K> for Rows {
+    const LANES: usize = K::ROWS;
+}
+impl<K: Kernel> Side<K> for Cols {
+    const LANES: usize = K::COLS;
+}
+
+/// The fp32 tile of `M` rows and `N` vectors.
+///
+/// # Safety
+/// As [`Kernel::tile`].
+#[inline(always)]
+pub(super) unsafe fn fma_tile<S: Simd, const M: usize, const N: usize>(
+    units: usize,
+    mut a: *const f32,
+    mut b: *const f32,
+    out: *mut f32,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut sums = [[S::splat(0.0); N]; M];
+        for _ in 0..units {
+            let mut columns = [S::splat(0.0); N];
+            for (j, column) in columns.iter_mut().enumerate() {
+                *column = S::load(b.add(j * S::LANES));
+            }
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let row = S::splat(*a.add(r));
+                for (sum, &column) in sums.iter_mut().zip(&columns) {
+                    *sum = S::fma(row, column, *sum);
+                }
+            }
+            a = a.add(M);
+            b = b.add(N * S::LANES);
+        }
+        for (r, sums) in sums.iter().enumerate() {
+            for (j, &sum) in sums.iter().enumerate() {
+                S::store(out.add((r * N + j) * S::LANES), sum);
+            }
+        }
+    }
+}
+
+/// [`Kernel::registers`] of [`fma_tile`].
+///
+/// # Safety
+/// The instruction set is enabled.
+#[inline(always)]
+pub(super) unsafe fn fma_registers<S: Simd, const M: usize, const N: usize>(rounds: usize) -> u64 {
+    // SAFETY: no memory is touched but locals.
+    unsafe {
+        let (x, y) = (S::splat(std::hint::black_box(0.5)), S::splat(std::hint::black_box(0.25)));
+        let mut sums = [[S::splat(0.0); N]; M];
+        for _ in 0..rounds {
+            for sum in sums.iter_mut().flatten() {
+                *sum = S::fma(x, y, *sum);
+            }
+        }
+        let mut total = S::splat(0.0);
+        for &sum in sums.iter().flatten() {
+            total = S::add(total, sum);
+        }
+        std::hint::black_box(S::reduce_add(total));
+    }
+    (2 * rounds * M * N * S::LANES) as u64
+}

@@ -1,0 +1,149 @@
+use super::{Precision, View, gemm};
+use crate::Cpu;
+use crate::isa::Isa;
+use crate::ops::testing::{assert_close, random, stored, wide};
+use crate::order::{GEMM_K_BF16, GEMM_K_FP32};
+use crate::simd::Elem;
+use half::bf16;
+
+/// Distance by which rows are longer than they need be.
+const GAP: usize = 3;
+
+/// One product: shape, which operands lie transposed, whether c is added to.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    dims: (usize, usize, usize),
+    a_t: bool,
+    b_t: bool,
+    accumulate: bool,
+}
+
+/// A matrix of random numbers, as stored and as f64 `[rows, cols]` (rounded to bf16 where the product does).
+struct Matrix<E> {
+    data: Vec<E>,
+    ld: usize,
+    transposed: bool,
+    exact: Vec<f64>,
+}
+
+impl<E: Elem> Matrix<E> {
+    fn new(seed: u64, (rows, cols): (usize, usize), transposed: bool, precision: Precision) -> Self {
+        let (long, ld) = if transposed { (cols, rows + GAP) } else { (rows, cols + GAP) };
+        let data: Vec<E> = stored(&random(seed, long * ld - GAP, 1.0));
+        let (rs, cs) = if transposed { (1, ld) } else { (ld, 1) };
+        let exact = (0..rows * cols)
+            .map(|i| {
+                let x = data[i / cols * rs + i % cols * cs].to_f32();
+                f64::from(if precision == Precision::Bf16 { bf16::from_f32(x).to_f32() } else { x })
+            })
+            .collect();
+        Matrix { data, ld, transposed, exact }
+    }
+
+    fn view(&self) -> View<'_, E> {
+        let view = View::rows_strided(&self.data, self.ld);
+        if self.transposed { view.t() } else { view }
+    }
+}
+
+fn check<A: Elem, B: Elem, C: Elem>(case: Case, precision: Precision) {
+    let Case { dims: (m, n, k), a_t, b_t, accumulate } = case;
+    let a = Matrix::<A>::new(1, (m, k), a_t, precision);
+    let b = Matrix::<B>::new(2, (k, n), b_t, precision);
+    let ldc = n + GAP;
+    let before: Vec<C> = stored(&random(3, m * ldc - GAP, 1.0));
+    let mut want = wide(&before);
+    for i in 0..m {
+        for j in 0..n {
+            let sum: f64 = (0..k).map(|p| a.exact[i * k + p] * b.exact[p * n + j]).sum();
+            want[i * ldc + j] = sum + if accumulate { want[i * ldc + j] } else { 0.0 };
+        }
+    }
+    let tolerance = if size_of::<C>() == 2 { 1.0 / 250.0 } else { 1e-5 };
+    for isa in Isa::available() {
+        let mut first: Option<Vec<C>> = None;
+        for threads in [1, 2, 3] {
+            let mut c = before.clone();
+            let cpu = Cpu::with_isa(isa, threads);
+            gemm(&cpu, precision, (m, n, k), a.view(), b.view(), &mut c, ldc, accumulate);
+            let what = format!("{isa} {threads} {precision:?} {case:?}");
+            match &first {
+                None => assert_close(&what, &wide(&c), &want, tolerance),
+                Some(first) => {
+                    let same =
+                        first.iter().zip(&c).all(|(x, y)| x.to_f32().to_bits() == y.to_f32().to_bits());
+                    assert!(same, "{what}: other bits than on one thread");
+                }
+            }
+            for r in 0..m - 1 {
+                let gap = r * ldc + n..(r + 1) * ldc;
+                let untouched = wide(&c[gap.clone()]) == wide(&before[gap]);
+                assert!(untouched, "{what}: wrote between rows");
+            }
+            first.get_or_insert(c);
+        }
+    }
+}
+
+fn check_dtypes(case: Case) {
+    for precision in [Precision::Fp32, Precision::Bf16] {
+        check::<f32, f32, f32>(case, precision);
+        check::<bf16, f32, bf16>(case, precision);
+    }
+    check::<f32, bf16, f32>(case, Precision::Bf16);
+    check::<bf16, bf16, bf16>(case, Precision::Bf16);
+    check::<bf16, bf16, f32>(case, Precision::Bf16);
+}
+
+fn layouts(dims: (usize, usize, usize)) -> impl Iterator<Item = Case> {
+    (0..8).map(move |i| Case { dims, a_t: i & 1 == 1, b_t: i & 2 == 2, accumulate: i & 4 == 4 })
+}
+
+#[test]
+fn every_layout_and_dtype_equals_the_oracle() {
+    for dims in [(29, 67, 37), (14, 32, 8), (1, 1, 1), (9, 5, 130)] {
+        layouts(dims).for_each(check_dtypes);
+    }
+}
+
+#[test]
+fn few_rows_equal_the_oracle() {
+    for dims in [(1, 130, 67), (3, 7, 64), (4, 65, 17), (8, 9, 33)] {
+        layouts(dims).for_each(check_dtypes);
+    }
+}
+
+#[test]
+fn several_passes_along_k_equal_the_oracle() {
+    let k = 2 * GEMM_K_FP32 + 19;
+    layouts((17, 35, k)).for_each(check_dtypes);
+    check_dtypes(Case { dims: (15, 33, GEMM_K_BF16 * 2 + 1), a_t: true, b_t: false, accumulate: true });
+}
+
+#[test]
+fn a_product_is_cut_into_many_tasks_with_the_same_bits() {
+    for accumulate in [false, true] {
+        check_dtypes(Case { dims: (203, 301, 70), a_t: false, b_t: true, accumulate });
+    }
+}
+
+#[test]
+fn nothing_times_nothing_is_nothing() {
+    let cpu = Cpu::with_isa(Isa::portable(), 1);
+    let mut c = [1.0f32; 6];
+    let none: View<'_, f32> = View::rows(&[], 0);
+    gemm(&cpu, Precision::Fp32, (2, 2, 0), none, none, &mut c, 3, true);
+    assert_eq!(c, [1.0; 6]);
+    gemm(&cpu, Precision::Fp32, (2, 2, 0), none, none, &mut c, 3, false);
+    assert_eq!(c, [0.0, 0.0, 1.0, 0.0, 0.0, 1.0]);
+    gemm(&cpu, Precision::Fp32, (0, 2, 2), none, none, &mut c, 3, false);
+    assert_eq!(c, [0.0, 0.0, 1.0, 0.0, 0.0, 1.0]);
+}
+
+#[test]
+#[should_panic(expected = "gemm: b [4, 5]")]
+fn a_view_that_is_too_small_is_refused() {
+    let cpu = Cpu::with_isa(Isa::portable(), 1);
+    let (a, b, mut c) = ([0.0f32; 8], [0.0f32; 19], [0.0f32; 10]);
+    gemm(&cpu, Precision::Fp32, (2, 5, 4), View::rows(&a, 4), View::rows(&b, 5), &mut c, 5, false);
+}
