@@ -14,6 +14,8 @@ use smolt_run::error::FileError;
 
 use crate::error::Error;
 
+pub use smolt_text::template::Message;
+
 /// The longest line of a JSONL file, in bytes: bounds the memory that a hostile file can claim.
 pub const MAX_LINE: usize = 64 << 20;
 
@@ -35,17 +37,8 @@ pub struct Document {
     pub source: Option<String>,
 }
 
-/// One turn of a chat.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Message {
-    /// `system`, `user`, `assistant` or what the chat template knows.
-    pub role: String,
-    /// The text of the turn.
-    pub content: String,
-}
-
 /// One chat, as `{"messages": [{"role", "content"}, …]}` in JSONL; other keys are ignored.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Chat {
     /// A string or a number in the file.
     #[serde(default, deserialize_with = "string_or_number")]

@@ -36,7 +36,7 @@ fn options(seed: u64, threads: usize) -> DocumentOptions {
 }
 
 fn chats(pairs: &[(usize, usize)]) -> Vec<Chat> {
-    let message = |role: &str, length| Message { role: role.into(), content: "x".repeat(length) };
+    let message = |role: &str, length| Message::new(role, "x".repeat(length));
     pairs
         .iter()
         .map(|&(user, assistant)| Chat {
@@ -70,7 +70,7 @@ fn the_same_bytes_for_any_number_of_threads_and_another_order_for_another_seed()
     let run = |seed, threads| {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("a.ds");
-        tokenize_documents(documents(&texts), &encoder(&bytes), options(seed, threads), &out).unwrap();
+        documents_to_shard(documents(&texts), &encoder(&bytes), options(seed, threads), &out).unwrap();
         files(dir.path())
     };
     let one = run(1, 1);
@@ -84,13 +84,13 @@ fn errors_name_the_document_and_leave_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("a.ds");
     let texts = ["good".to_owned(), "\u{1}".to_owned(), "\u{1}".to_owned()];
-    let error = tokenize_documents(documents(&texts), &encoder(&bytes), options(1, 2), &out).unwrap_err();
+    let error = documents_to_shard(documents(&texts), &encoder(&bytes), options(1, 2), &out).unwrap_err();
     assert_eq!(error.to_string(), "document 1: refused");
     let error =
-        tokenize_documents(documents(&[" ".into()]), &encoder(&bytes), options(1, 2), &out).unwrap_err();
+        documents_to_shard(documents(&[" ".into()]), &encoder(&bytes), options(1, 2), &out).unwrap_err();
     assert!(error.to_string().contains("1 empty"), "{error}");
     let big = |_: &str| Ok(vec![302]);
-    let error = tokenize_documents(documents(&texts[..1]), &encoder(&big), options(1, 2), &out).unwrap_err();
+    let error = documents_to_shard(documents(&texts[..1]), &encoder(&big), options(1, 2), &out).unwrap_err();
     assert!(matches!(error, Error::TokenOutOfRange { id: 302, .. }), "{error}");
     assert!(files(dir.path()).is_empty());
 }
@@ -102,7 +102,7 @@ fn long_and_unteachable_chats_are_counted() {
     let input = chats(&[(2, 2), (3, 20), (30, 2), (1, 0)]);
     let run = |overlong| {
         let input = input.clone().into_iter().map(Ok);
-        tokenize_chats(input, &encoder(&chat), chat_options(9, overlong), &out).unwrap()
+        chats_to_shard(input, &encoder(&chat), chat_options(9, overlong), &out).unwrap()
     };
     let report = run(Overlong::Reject);
     assert_eq!((report.documents, report.tokens, report.padding_tokens), (1, 10, 4));
@@ -112,7 +112,7 @@ fn long_and_unteachable_chats_are_counted() {
     assert_eq!((report.documents, report.truncated, report.tokens), (2, 2, 20));
     assert_eq!(report.rejected[NOTHING_TO_LEARN], 2);
     assert_eq!(report.padding_share, 0.2);
-    let none = tokenize_chats(std::iter::empty(), &encoder(&chat), chat_options(9, Overlong::Reject), &out);
+    let none = chats_to_shard(std::iter::empty(), &encoder(&chat), chat_options(9, Overlong::Reject), &out);
     assert!(none.unwrap_err().to_string().contains("the input is empty"));
     assert!(Shard::open(&out).is_ok(), "a failed run keeps the old shard");
 }
@@ -126,7 +126,7 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("a.ds");
         let options = DocumentOptions { bos_token_id: bos.then_some(PAD), ..options(5, 2) };
-        let result = tokenize_documents(documents(&texts), &encoder(&bytes), options, &out);
+        let result = documents_to_shard(documents(&texts), &encoder(&bytes), options, &out);
         let kept: Vec<&String> = texts.iter().filter(|text| !text.trim().is_empty()).collect();
         if kept.is_empty() {
             let refused = matches!(result, Err(Error::NothingLeft { .. }));
@@ -159,7 +159,7 @@ proptest! {
         let chunk = 16 + spare;
         let input = chats(&pairs);
         let options = chat_options(chunk - 1, Overlong::Reject);
-        let report = tokenize_chats(input.iter().cloned().map(Ok), &encoder(&chat), options, &out).unwrap();
+        let report = chats_to_shard(input.iter().cloned().map(Ok), &encoder(&chat), options, &out).unwrap();
         let shard = Shard::open(&out).unwrap();
         shard.verify().unwrap();
         prop_assert_eq!(shard.meta().packing, Packing::Whole);
@@ -183,4 +183,53 @@ proptest! {
         prop_assert_eq!(found, expected);
         prop_assert_eq!(report.padding_tokens, padding);
     }
+}
+
+/// With a trained tokenizer and ChatML: what is learnt is what the assistant says and its end token, and a spelt-out
+/// end-of-sequence in a document stays text.
+#[test]
+fn text_to_batches_with_a_real_tokenizer() {
+    use crate::batch::{Batch, IGNORE_LABEL, Layout, Loader, Source};
+    use smolt_text::template::CHATML;
+    use smolt_text::tokenizer::{TrainSettings, train};
+
+    let text = "the cat sat on the mat and the dog sat on the cat. ".repeat(20);
+    let settings = TrainSettings { vocab_size: 384, ..TrainSettings::default() };
+    let tokenizer = train(std::iter::once(text), &settings).unwrap().tokenizer;
+    let id = |token: &str| tokenizer.token_to_id(token).unwrap();
+    let (eos, end, pad) = (id("<|endoftext|>"), id("<|im_end|>"), id("<|pad|>"));
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("a.ds");
+
+    let texts = ["the cat<|endoftext|> sat".to_owned(), "the dog".to_owned()];
+    let options = DocumentOptions { eos_token_id: eos, bos_token_id: None, seed: 1, threads: 2 };
+    tokenize_documents(documents(&texts), &tokenizer, options, &out).unwrap();
+    let shard = Shard::open(&out).unwrap();
+    let mut found: Vec<String> = read(&shard).iter().map(|ids| tokenizer.decode(ids, false)).collect();
+    found.sort();
+    assert_eq!(found, ["the cat<|endoftext|> sat<|endoftext|>", "the dog<|endoftext|>"]);
+    assert_eq!((0..shard.n_tokens()).filter(|&position| shard.token(position) == eos).count(), 2);
+    assert_eq!(shard.meta().tokenizer_hash.as_deref(), Some(tokenizer.hash()));
+
+    let turns =
+        [("user", "the mat?"), ("assistant", "the cat sat"), ("user", "and?"), ("assistant", "the dog")];
+    let chat = Chat { id: None, messages: turns.map(|(role, text)| Message::new(role, text)).to_vec() };
+    let template = ChatTemplate::new(CHATML).unwrap();
+    let options =
+        ChatOptions { pad_token_id: pad, eos_token_id: Some(end), ..chat_options(255, Overlong::Reject) };
+    let report = tokenize_chats([Ok(chat)].into_iter(), &tokenizer, &template, options, &out).unwrap();
+    let layout =
+        Layout { sequence_length: 255, vocab_size: 384, document_masking: true, reset_positions: true };
+    let source = Source { name: "chat".into(), weight: 1.0, shard: Shard::open(&out).unwrap() };
+    let loader = Loader::new(vec![source], 1, layout).unwrap();
+    let mut batch = Batch::new(1, 255);
+    loader.fill(0, 1, batch.as_mut()).unwrap();
+    let labels: Vec<u32> = batch.labels.iter().copied().filter(|&label| label != IGNORE_LABEL).collect();
+    assert_eq!(tokenizer.decode(&labels, false), "the cat sat<|im_end|>the dog<|im_end|>");
+    assert_eq!(report.trained_tokens, labels.len() as u64);
+    assert_eq!(loader.label_tokens(0, 1), labels.len() as u64);
+
+    let silent = ChatTemplate::new("{{ messages[0]['content'] }}").unwrap();
+    let error = tokenize_chats(std::iter::empty(), &tokenizer, &silent, options, &out).unwrap_err();
+    assert!(error.to_string().contains("generation"), "{error}");
 }
