@@ -3,14 +3,17 @@
 //! Must not know tensors or models: batches are plain `u32` slices.
 
 pub mod batch;
+pub mod corpus;
 pub mod document;
 pub mod error;
-#[doc(hidden)]
-pub mod fuzz;
+mod fuzz;
 pub mod leaves;
 pub mod order;
 pub mod shard;
+pub mod tinytown;
 pub mod tokenize;
 pub mod validation;
 
 pub use error::Error;
+#[doc(hidden)]
+pub use fuzz::{fuzz_jsonl, fuzz_shard};
