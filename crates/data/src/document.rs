@@ -51,7 +51,7 @@ pub struct Chat {
 pub trait Record: DeserializeOwned {
     /// The expected shape, for error messages.
     const SHAPE: &'static str;
-    /// True when there is nothing to learn from it; such records are skipped and counted.
+    /// True when there is nothing to learn from it; tokenizing leaves such records out and counts them.
     fn is_empty(&self) -> bool;
 }
 
@@ -82,12 +82,11 @@ fn string_or_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result
     }))
 }
 
-/// A streaming reader of JSONL. Blank lines are ignored; empty records are skipped and counted.
+/// A streaming reader of JSONL. Blank lines are ignored.
 pub struct JsonLines<T> {
     path: PathBuf,
     input: Box<dyn BufRead + Send>,
     line: u64,
-    skipped: u64,
     ended: bool,
     buffer: Vec<u8>,
     record: PhantomData<T>,
@@ -101,27 +100,13 @@ impl<T: Record> JsonLines<T> {
 
     /// Reads from memory or any other source; `path` only names it in errors.
     pub fn new(path: &Path, input: Box<dyn BufRead + Send>) -> Self {
-        Self {
-            path: path.to_owned(),
-            input,
-            line: 0,
-            skipped: 0,
-            ended: false,
-            buffer: Vec::new(),
-            record: PhantomData,
-        }
-    }
-
-    /// How many empty records were skipped so far.
-    pub fn skipped(&self) -> u64 {
-        self.skipped
+        Self { path: path.to_owned(), input, line: 0, ended: false, buffer: Vec::new(), record: PhantomData }
     }
 
     fn error(&self, problem: impl Into<String>) -> Error {
         Error::Line { path: self.path.clone(), line: self.line, problem: problem.into() }
     }
 
-    /// The next record that is not empty.
     fn read(&mut self) -> Result<Option<T>, Error> {
         loop {
             self.line += 1;
@@ -148,12 +133,9 @@ impl<T: Record> JsonLines<T> {
                     source.valid_up_to()
                 ))
             })?;
-            let record: T = serde_json::from_str(text)
-                .map_err(|source| self.error(format!("{source}; expected {} on one line", T::SHAPE)))?;
-            if !record.is_empty() {
-                return Ok(Some(record));
-            }
-            self.skipped += 1;
+            return serde_json::from_str(text)
+                .map(Some)
+                .map_err(|source| self.error(format!("{source}; expected {} on one line", T::SHAPE)));
         }
     }
 }
@@ -199,9 +181,7 @@ fn open_stream(path: &Path) -> Result<Box<dyn BufRead + Send>, Error> {
 }
 
 /// Reads one text file (plain or `.zst`) as one document whose id and source are its path.
-///
-/// `Ok(None)` when it holds nothing but white space.
-pub fn read_text(path: &Path) -> Result<Option<Document>, Error> {
+pub fn read_text(path: &Path) -> Result<Document, Error> {
     let problem = |problem| Error::Text { path: path.to_owned(), problem };
     let mut bytes = Vec::new();
     open_stream(path)?
@@ -218,27 +198,20 @@ pub fn read_text(path: &Path) -> Result<Option<Document>, Error> {
         problem(format!("not UTF-8 at byte {}; convert the file", source.utf8_error().valid_up_to()))
     })?;
     let name = path.display().to_string();
-    let document = Document { id: Some(name.clone()), text, source: Some(name) };
-    Ok((!document.is_empty()).then_some(document))
+    Ok(Document { id: Some(name.clone()), text, source: Some(name) })
 }
 
 /// The documents of several files in order: `.jsonl` and `.jsonl.zst` line by line, any other file as one document.
 pub struct Documents {
     paths: VecDeque<PathBuf>,
     current: Option<JsonLines<Document>>,
-    skipped: u64,
     ended: bool,
 }
 
 impl Documents {
     /// Files are opened one after another while reading.
     pub fn new(paths: &[PathBuf]) -> Self {
-        Self { paths: VecDeque::from(paths.to_vec()), current: None, skipped: 0, ended: false }
-    }
-
-    /// How many empty documents were skipped so far.
-    pub fn skipped(&self) -> u64 {
-        self.skipped + self.current.as_ref().map_or(0, JsonLines::skipped)
+        Self { paths: VecDeque::from(paths.to_vec()), current: None, ended: false }
     }
 
     fn read(&mut self) -> Result<Option<Document>, Error> {
@@ -247,16 +220,13 @@ impl Documents {
                 if let Some(item) = lines.next() {
                     return item.map(Some);
                 }
-                self.skipped += lines.skipped();
                 self.current = None;
             }
             let Some(path) = self.paths.pop_front() else { return Ok(None) };
             if is_jsonl(&path) {
                 self.current = Some(JsonLines::open(&path)?);
-            } else if let Some(document) = read_text(&path)? {
-                return Ok(Some(document));
             } else {
-                self.skipped += 1;
+                return read_text(&path).map(Some);
             }
         }
     }
@@ -293,12 +263,11 @@ mod tests {
     #[test]
     fn documents_with_and_without_ids() {
         let input = "\u{FEFF}{\"id\": 7, \"text\": \"a\", \"url\": \"x\"}\n\n{\"text\":\" \"}\r\n{\"id\":\"b\",\"text\":\"é\",\"source\":\"s\"}";
-        let mut reader = lines::<Document>(input.as_bytes());
-        let read: Vec<_> = reader.by_ref().map(Result::unwrap).collect();
-        assert_eq!(read.len(), 2);
+        let read: Vec<_> = lines::<Document>(input.as_bytes()).map(Result::unwrap).collect();
+        assert_eq!(read.len(), 3);
         assert_eq!(read[0], Document { id: Some("7".into()), text: "a".into(), source: None });
-        assert_eq!(read[1].text, "é");
-        assert_eq!(reader.skipped(), 1);
+        assert!(read[1].is_empty());
+        assert_eq!(read[2].text, "é");
     }
 
     #[test]
@@ -337,10 +306,9 @@ mod tests {
         let jsonl = b"{\"text\":\"second\"}\n{\"text\":\"\"}\n{\"text\":\"third\"}\n";
         let packed = zstd::encode_all(&jsonl[..], 3).unwrap();
         std::fs::write(path("b.jsonl.zst"), &packed).unwrap();
-        let mut documents = Documents::new(&[path("a.txt"), path("empty.txt"), path("b.jsonl.zst")]);
-        let texts: Vec<_> = documents.by_ref().map(|document| document.unwrap().text).collect();
-        assert_eq!(texts, ["first", "second", "third"]);
-        assert_eq!(documents.skipped(), 2);
+        let documents = Documents::new(&[path("a.txt"), path("empty.txt"), path("b.jsonl.zst")]);
+        let texts: Vec<_> = documents.map(|document| document.unwrap().text).collect();
+        assert_eq!(texts, ["first", " \n", "second", "", "third"]);
 
         std::fs::write(path("cut.jsonl.zst"), &packed[..packed.len() - 5]).unwrap();
         assert!(Documents::new(&[path("cut.jsonl.zst")]).any(|document| document.is_err()));

@@ -9,7 +9,6 @@ use crate::shard::Shard;
 use crate::validation::Validation;
 
 /// Any bytes as a JSONL file of documents and of chats: errors are fine, panics are not.
-#[doc(hidden)]
 pub fn fuzz_jsonl(data: &[u8]) {
     let path = Path::new("fuzz.jsonl");
     for item in JsonLines::<Document>::new(path, Box::new(Cursor::new(data.to_vec()))) {
@@ -24,7 +23,6 @@ pub fn fuzz_jsonl(data: &[u8]) {
 ///
 /// Layout: byte 0 says which optional files exist (bit 0 `.smolt.json`, bit 1 `.loss`) and masks documents (bit 2);
 /// then the u16 lengths (little endian) of `.smolt.json`, `.index` and `.loss`; then those three and the tokens.
-#[doc(hidden)]
 pub fn fuzz_shard(data: &[u8]) {
     let Some((header, mut rest)) = data.split_first_chunk::<7>() else { return };
     let mut take = |low: u8, high: u8| {

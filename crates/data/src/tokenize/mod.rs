@@ -13,32 +13,26 @@ use serde::Serialize;
 use smolt_run::error::FileError;
 use smolt_run::permutation::KeyedPermutation;
 use smolt_run::random;
-use smolt_text::template::ChatTemplate;
-use smolt_text::tokenizer::Tokenizer;
 
 use crate::document::{Chat, Document, Record};
 use crate::error::Error;
 use crate::shard::{Shard, ShardInfo, ShardWriter};
 
-/// A tokenizer, as this module needs it: a pure function of the record, and an error that says why it cannot.
-struct Encoder<'a, T: ?Sized, R> {
-    tokenizer_hash: String,
-    vocab_size: u32,
-    encode: &'a (dyn Fn(&T) -> Result<R, String> + Sync),
+/// A tokenizer (and, for chats, a template), as this module needs it.
+pub struct Encoder<'a, T: ?Sized, R> {
+    /// Hash of the tokenizer, kept in the shard.
+    pub tokenizer_hash: String,
+    /// Every id is below this.
+    pub vocab_size: u32,
+    /// A pure function of the record that adds no end-of-sequence; the error says why it cannot.
+    pub encode: &'a (dyn Fn(&T) -> Result<R, String> + Sync),
 }
 
-impl<'a, T: ?Sized, R> Encoder<'a, T, R> {
-    fn new(tokenizer: &Tokenizer, encode: &'a (dyn Fn(&T) -> Result<R, String> + Sync)) -> Self {
-        let vocab_size = u32::try_from(tokenizer.vocab_size()).unwrap_or(u32::MAX);
-        Self { tokenizer_hash: tokenizer.hash().to_owned(), vocab_size, encode }
-    }
-}
+/// Text to ids, special tokens spelt out in it left as text (`Tokenizer::encode_ordinary`).
+pub type TextEncoder<'a> = Encoder<'a, str, Vec<u32>>;
 
-/// Text to ids, without special tokens.
-type TextEncoder<'a> = Encoder<'a, str, Vec<u32>>;
-
-/// Chat to ids, and for each whether the model is to learn it (the assistant's tokens).
-type ChatEncoder<'a> = Encoder<'a, Chat, (Vec<u32>, Vec<bool>)>;
+/// Chat to ids, and for each whether the model is to learn it (`ChatTemplate::encode`).
+pub type ChatEncoder<'a> = Encoder<'a, Chat, (Vec<u32>, Vec<bool>)>;
 
 /// How documents become a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,41 +118,8 @@ const EMPTY: &str = "empty";
 const TOO_LONG: &str = "longer than a chunk";
 const NOTHING_TO_LEARN: &str = "without a token to learn";
 
-/// Writes `documents` to the shard `out` (its `.ds` file), shuffled, each ended by the end-of-sequence token. Special
-/// tokens spelt out in the text stay text.
+/// Writes `documents` to the shard `out` (its `.ds` file), shuffled, each ended by the end-of-sequence token.
 pub fn tokenize_documents(
-    documents: impl Iterator<Item = Result<Document, Error>>,
-    tokenizer: &Tokenizer,
-    options: DocumentOptions,
-    out: &Path,
-) -> Result<Report, Error> {
-    let encode = |text: &str| Ok(tokenizer.encode_ordinary(text));
-    documents_to_shard(documents, &Encoder::new(tokenizer, &encode), options, out)
-}
-
-/// Writes `chats`, rendered by `template`, to the shard `out`: packed whole into chunks of `sequence_length + 1` tokens.
-/// Padding is a document of its own, never learnt; learnt is what the template's generation blocks mark.
-pub fn tokenize_chats(
-    chats: impl Iterator<Item = Result<Chat, Error>>,
-    tokenizer: &Tokenizer,
-    template: &ChatTemplate,
-    options: ChatOptions,
-    out: &Path,
-) -> Result<Report, Error> {
-    if !template.has_generation() {
-        return Err(Error::Settings(
-            "the chat template has no {% generation %} block, so nothing would be learnt: mark what the assistant says"
-                .into(),
-        ));
-    }
-    let encode = |chat: &Chat| {
-        let encoded = template.encode(tokenizer, &chat.messages, false).map_err(|error| error.to_string())?;
-        Ok((encoded.ids, encoded.assistant_mask))
-    };
-    chats_to_shard(chats, &Encoder::new(tokenizer, &encode), options, out)
-}
-
-fn documents_to_shard(
     documents: impl Iterator<Item = Result<Document, Error>>,
     encoder: &TextEncoder<'_>,
     options: DocumentOptions,
@@ -211,7 +172,9 @@ fn documents_to_shard(
     Ok(report.finish())
 }
 
-fn chats_to_shard(
+/// Writes `chats` to the shard `out`: packed whole into chunks of `sequence_length + 1` tokens. Padding is a document of
+/// its own, never learnt.
+pub fn tokenize_chats(
     chats: impl Iterator<Item = Result<Chat, Error>>,
     encoder: &ChatEncoder<'_>,
     options: ChatOptions,
@@ -237,7 +200,15 @@ fn chats_to_shard(
     let spool = Spool::new(out)?;
     // Not packed yet, so not in chunks.
     let mut writer = ShardWriter::create(&spool.path(), ShardInfo { chunk_length: None, ..info.clone() })?;
-    encode::in_order(chats, options.threads, encoder.encode, &mut |chat, (mut ids, mut trained)| {
+    let encode = |chat: &Chat| match chat.is_empty() {
+        true => Ok((Vec::new(), Vec::new())),
+        false => (encoder.encode)(chat),
+    };
+    encode::in_order(chats, options.threads, &encode, &mut |chat, (mut ids, mut trained)| {
+        if ids.is_empty() {
+            report.reject(EMPTY);
+            return Ok(());
+        }
         if ids.len() > chunk {
             if options.overlong == Overlong::Reject {
                 report.reject(TOO_LONG);
