@@ -14,15 +14,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "m n k", "layout", "", "time", "GFLOP/s", "peak", "share"
     );
     let cases = [
-        (Layout::Forward, (4096, 512, 256)),
-        (Layout::Forward, (4096, 1376, 256)),
-        (Layout::Forward, (4096, 256, 688)),
-        (Layout::Forward, (256, 4096, 256)),
-        (Layout::BackwardInput, (4096, 256, 1376)),
-        (Layout::BackwardInput, (256, 256, 4096)),
-        (Layout::BackwardWeight, (1376, 256, 4096)),
-        (Layout::BackwardWeight, (4096, 256, 256)),
-        (Layout::Forward, (1024, 1024, 1024)),
+        (Layout::Forward, (512, 512, 256)),
+        (Layout::Forward, (512, 1376, 256)),
+        (Layout::Forward, (1024, 256, 688)),
+        (Layout::Forward, (256, 1024, 256)),
+        (Layout::BackwardInput, (512, 256, 1376)),
+        (Layout::BackwardWeight, (512, 256, 1024)),
+        (Layout::BackwardWeight, (512, 256, 256)),
         (Layout::Forward, (1, 4096, 256)),
         (Layout::Forward, (8, 4096, 256)),
         (Layout::Forward, (16, 4096, 256)),

@@ -1,9 +1,8 @@
 //! Measures products against what the CPU can do at all (`HW-02`).
 
 use super::kernel::Kernel;
-use super::{Precision, View, gemm};
+use super::{Precision, View, gemm, with_kernel};
 use crate::Cpu;
-use crate::isa::Path;
 use crate::simd::Elem;
 use half::bf16;
 use std::time::{Duration, Instant};
@@ -102,15 +101,7 @@ fn in_turns(cpu: &Cpu, precision: Precision, mut product: impl FnMut(), time: Du
 
 /// 10⁹ FLOPs per second of multiply–adds between registers on all threads, in one run of about a millisecond.
 pub fn peak_gflops(cpu: &Cpu, precision: Precision) -> f64 {
-    match (cpu.isa.path(), precision) {
-        #[cfg(target_arch = "x86_64")]
-        (Path::Avx512Bf16, Precision::Bf16) => registers::<super::avx512bf16::Avx512Bf16>(cpu),
-        #[cfg(target_arch = "x86_64")]
-        (Path::Avx512Bf16 | Path::Avx512, _) => registers::<super::avx512::Avx512>(cpu),
-        #[cfg(target_arch = "x86_64")]
-        (Path::Avx2, _) => registers::<super::avx2::Avx2>(cpu),
-        _ => registers::<super::portable::Portable>(cpu),
-    }
+    with_kernel!(cpu.isa, precision, K => registers::<K>(cpu))
 }
 
 fn registers<K: Kernel>(cpu: &Cpu) -> f64 {

@@ -94,13 +94,18 @@ pub(super) unsafe fn fma_registers<S: Simd, const M: usize, const N: usize>(roun
         let (x, y) = (S::splat(std::hint::black_box(0.5)), S::splat(std::hint::black_box(0.25)));
         let mut sums = [[S::splat(0.0); N]; M];
         for _ in 0..rounds {
-            for sum in sums.iter_mut().flatten() {
-                *sum = S::fma(x, y, *sum);
+            // Nested, because the compiler keeps no flattened array in registers.
+            for sums in &mut sums {
+                for sum in sums {
+                    *sum = S::fma(x, y, *sum);
+                }
             }
         }
         let mut total = S::splat(0.0);
-        for &sum in sums.iter().flatten() {
-            total = S::add(total, sum);
+        for sums in &sums {
+            for &sum in sums {
+                total = S::add(total, sum);
+            }
         }
         std::hint::black_box(S::reduce_add(total));
     }

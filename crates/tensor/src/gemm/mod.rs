@@ -22,17 +22,46 @@ mod small;
 mod tests;
 
 use crate::Cpu;
-use crate::isa::Path;
 use crate::pool::Disjoint;
 use crate::simd::Elem;
 use pack::Source;
+
+/// Evaluates an expression with the kernel type that an instruction-set path and a precision call for.
+macro_rules! with_kernel {
+    ($isa:expr, $precision:expr, $K:ident => $body:expr) => {{
+        use $crate::gemm::Precision;
+        use $crate::isa::Path;
+        match ($isa.path(), $precision) {
+            #[cfg(target_arch = "x86_64")]
+            (Path::Avx512Bf16, Precision::Bf16) if $crate::gemm::avx512bf16::pays() => {
+                type $K = $crate::gemm::avx512bf16::Avx512Bf16;
+                $body
+            }
+            #[cfg(target_arch = "x86_64")]
+            (Path::Avx512Bf16 | Path::Avx512, _) => {
+                type $K = $crate::gemm::avx512::Avx512;
+                $body
+            }
+            #[cfg(target_arch = "x86_64")]
+            (Path::Avx2, _) => {
+                type $K = $crate::gemm::avx2::Avx2;
+                $body
+            }
+            _ => {
+                type $K = $crate::gemm::portable::Portable;
+                $body
+            }
+        }
+    }};
+}
+use with_kernel;
 
 /// How operands enter a matrix product; accumulation is always fp32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Precision {
     /// fp32 operands.
     Fp32,
-    /// Operands rounded to the nearest bf16 (`vdpbf16ps` where the CPU has it, else fp32 arithmetic on them).
+    /// Operands rounded to the nearest bf16: multiplied by `vdpbf16ps` where that is fast, else in fp32.
     Bf16,
 }
 
@@ -138,15 +167,5 @@ pub fn gemm<A: Elem, B: Elem, C: Elem>(
     if small::suits(&product) {
         return small::run(cpu, &product, &c);
     }
-    match (cpu.isa.path(), precision) {
-        #[cfg(target_arch = "x86_64")]
-        (Path::Avx512Bf16, Precision::Bf16) => {
-            blocked::run::<avx512bf16::Avx512Bf16, A, B, C>(cpu, &product, &c)
-        }
-        #[cfg(target_arch = "x86_64")]
-        (Path::Avx512Bf16 | Path::Avx512, _) => blocked::run::<avx512::Avx512, A, B, C>(cpu, &product, &c),
-        #[cfg(target_arch = "x86_64")]
-        (Path::Avx2, _) => blocked::run::<avx2::Avx2, A, B, C>(cpu, &product, &c),
-        _ => blocked::run::<portable::Portable, A, B, C>(cpu, &product, &c),
-    }
+    with_kernel!(cpu.isa, precision, K => blocked::run::<K, A, B, C>(cpu, &product, &c));
 }

@@ -144,6 +144,7 @@ fn along<S: Simd, K: Kernel, W: Side<K>, E: Elem>(
 ) {
     const { assert!(W::LANES <= MAX_LANES) };
     let per = if K::PAIRS { 2 } else { 1 };
+    let whole_squares = W::LANES.is_multiple_of(SQUARE);
     let mut stage = [0.0f32; MAX_LANES * STRETCH];
     for (lane, out) in lanes.clone().step_by(W::LANES).zip(out.chunks_exact_mut(panel)) {
         let width = W::LANES.min(lanes.end - lane);
@@ -157,7 +158,18 @@ fn along<S: Simd, K: Kernel, W: Side<K>, E: Elem>(
                     stage,
                 );
             }
-            transpose::<S>(&stage, W::LANES, out);
+            for (s, out) in out.chunks_exact_mut(SQUARE * W::LANES).enumerate() {
+                if whole_squares {
+                    squares::<S>(&stage, s, W::LANES, out, W::LANES);
+                } else {
+                    // Squares overhang such a panel.
+                    let mut wide = [0.0; MAX_LANES * SQUARE];
+                    squares::<S>(&stage, s, W::LANES, &mut wide, MAX_LANES);
+                    for (out, wide) in out.chunks_exact_mut(W::LANES).zip(wide.chunks_exact(MAX_LANES)) {
+                        out.copy_from_slice(&wide[..W::LANES]);
+                    }
+                }
+            }
         }
     }
 }
@@ -181,24 +193,22 @@ fn convert<S: Simd, K: Kernel, E: Elem>(row: &[E], round: bool, out: &mut [f32])
     }
 }
 
-/// `out[u·lanes + lane] = stage[lane·STRETCH + u]`, for as many units as `out` has.
+/// `out[u·step + lane] = stage[lane·STRETCH + 8·s + u]` for eight units of `lanes` lanes, rounded up to squares.
 #[inline(always)]
-fn transpose<S: Simd>(stage: &[f32; MAX_LANES * STRETCH], lanes: usize, out: &mut [f32]) {
-    for (s, out) in out.chunks_exact_mut(SQUARE * lanes).enumerate() {
-        // Squares overhang panels that are no multiple of 8 wide, so those go by way of `wide`.
-        let mut wide = [0.0f32; MAX_LANES * SQUARE];
-        let whole = lanes.is_multiple_of(SQUARE);
-        let (to, step) = if whole { (out.as_mut_ptr(), lanes) } else { (wide.as_mut_ptr(), MAX_LANES) };
-        for lane in (0..lanes).step_by(SQUARE) {
-            // SAFETY: `stage` has MAX_LANES rows of STRETCH units, `to` eight rows of at least `lane + 8`.
-            unsafe {
-                S::transpose8(stage.as_ptr().add(lane * STRETCH + s * SQUARE), STRETCH, to.add(lane), step);
-            }
-        }
-        if !whole {
-            for (out, wide) in out.chunks_exact_mut(lanes).zip(wide.chunks_exact(MAX_LANES)) {
-                out.copy_from_slice(&wide[..lanes]);
-            }
+fn squares<S: Simd>(
+    stage: &[f32; MAX_LANES * STRETCH],
+    s: usize,
+    lanes: usize,
+    out: &mut [f32],
+    step: usize,
+) {
+    let last = lanes.next_multiple_of(SQUARE);
+    assert!(last <= step && out.len() >= SQUARE * step && s < STRETCH / SQUARE);
+    for lane in (0..lanes).step_by(SQUARE) {
+        // SAFETY: `stage` has MAX_LANES rows of STRETCH units, `out` eight rows of at least `lane + 8`.
+        unsafe {
+            let from = stage.as_ptr().add(lane * STRETCH + s * SQUARE);
+            S::transpose8(from, STRETCH, out.as_mut_ptr().add(lane), step);
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::simd_kernel;
 use std::ops::Range;
 
 /// The most rows of a that are multiplied this way.
-const MOST_ROWS: usize = 8;
+const MOST_ROWS: usize = 16;
 
 /// Columns of c per task.
 const TASK_COLS: usize = 64;
