@@ -4,7 +4,11 @@ use crate::safetensors::{self, File, Store};
 use crate::{Llama, init};
 use smolt_arch::ModelConfig;
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
+
+/// Largest shard index read, bytes; published ones stay far below.
+const MAX_INDEX: u64 = 64 << 20;
 
 /// Why a model folder cannot be loaded or saved.
 #[derive(Debug, thiserror::Error)]
@@ -48,10 +52,14 @@ impl Loaded {
     /// Loads `dir`, every tensor checked against the configuration.
     pub fn load(dir: &Path) -> Result<Loaded, Error> {
         let model = Llama::new(ModelConfig::load(&dir.join("config.json"))?);
-        let mut weights = vec![0.0; model.layout().len()];
         let shards = Shards::open(dir)?;
+        // Every tensor first, so that a configuration that lies cannot make us allocate more than the files hold.
         for view in model.layout().views() {
-            shards.file(&view.name)?.read_f32(&view.name, &view.shape, &mut weights[view.range.clone()])?;
+            shards.file(&view.name).check(&view.name, &view.shape)?;
+        }
+        let mut weights = vec![0.0; model.layout().len()];
+        for view in model.layout().views() {
+            shards.file(&view.name).read_f32(&view.name, &view.shape, &mut weights[view.range.clone()])?;
         }
         Ok(Loaded { model, weights })
     }
@@ -73,7 +81,7 @@ pub fn save(dir: &Path, model: &Llama, weights: &[f32], store: Store) -> Result<
 /// The safetensors files of a folder and which tensor lies in which.
 struct Shards {
     files: Vec<File>,
-    /// Tensor → file; empty when there is one file.
+    /// Tensor → file (of which there is at least one); empty when there is one file.
     place: BTreeMap<String, usize>,
 }
 
@@ -85,12 +93,17 @@ impl Shards {
             return Ok(Shards { files: vec![file], place: BTreeMap::new() });
         }
         let wrong = |reason: String| Error::Index { path: index.clone(), reason };
-        let text = std::fs::read_to_string(&index).map_err(|e| wrong(e.to_string()))?;
+        let mut text = String::new();
+        let file = std::fs::File::open(&index).map_err(|e| wrong(e.to_string()))?;
+        file.take(MAX_INDEX).read_to_string(&mut text).map_err(|e| wrong(e.to_string()))?;
         let json: serde_json::Value = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
         let map = json["weight_map"].as_object().ok_or_else(|| wrong("it has no `weight_map`".into()))?;
         let mut names: Vec<&str> = map.values().filter_map(|v| v.as_str()).collect();
         names.sort_unstable();
         names.dedup();
+        if names.is_empty() {
+            return Err(wrong("its `weight_map` names no file; copy the model again".into()));
+        }
         if let Some(name) = names.iter().find(|n| n.contains(['/', '\\']) || n.contains("..")) {
             return Err(wrong(format!("`{name}` points outside the folder")));
         }
@@ -102,8 +115,8 @@ impl Shards {
         Ok(Shards { files, place })
     }
 
-    fn file(&self, tensor: &str) -> Result<&File, Error> {
+    fn file(&self, tensor: &str) -> &File {
         // A tensor missing from the index is then missing from the first file, which says so.
-        Ok(&self.files[self.place.get(tensor).copied().unwrap_or(0)])
+        &self.files[self.place.get(tensor).copied().unwrap_or(0)]
     }
 }

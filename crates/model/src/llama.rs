@@ -80,7 +80,8 @@ impl Llama {
         let embed_tokens = layout.add(false, &[named("model.embed_tokens.weight", &[c.vocab_size, d])]);
         let layers = (0..c.num_hidden_layers)
             .map(|l| {
-                let named = |name: &str, shape: &[usize]| (format!("model.layers.{l}.{name}.weight"), shape.to_vec());
+                let named =
+                    |name: &str, shape: &[usize]| (format!("model.layers.{l}.{name}.weight"), shape.to_vec());
                 Layer {
                     input_layernorm: layout.add(false, &[named("input_layernorm", &[d])]),
                     qkv_proj: layout.add(
@@ -182,8 +183,8 @@ impl Llama {
         let (tokens, slots, positions) = (t.input_indices(n), t.input_indices(n), t.input_indices(n));
         let wanted = t.input_indices(wanted);
         let shape = self.attention_shape();
-        let h_nd =
-            self.decoder(t, tokens, positions, |t, l, qkv| t.cached_attention(qkv, slots, positions, l, shape));
+        let h_nd = self
+            .decoder(t, tokens, positions, |t, l, qkv| t.cached_attention(qkv, slots, positions, l, shape));
         let h_wd = t.select_rows(h_nd, wanted);
         let logits = t.linear(h_wd, self.lm_head, self.config.vocab_size, DType::F32);
         t.keep(logits);

@@ -2,6 +2,7 @@
 //! before anything is allocated; writing is streaming, atomic and in a fixed order.
 
 use memmap2::Mmap;
+use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use smolt_run::error::FileError;
 use std::collections::BTreeMap;
@@ -37,10 +38,26 @@ pub enum Error {
     },
 }
 
-/// A memory-mapped safetensors file.
+/// A safetensors file, memory-mapped or in memory.
 pub struct File {
     path: PathBuf,
-    map: Mmap,
+    bytes: Bytes,
+}
+
+enum Bytes {
+    Mapped(Mmap),
+    Owned(Vec<u8>),
+}
+
+impl std::ops::Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::Mapped(map) => map,
+            Bytes::Owned(bytes) => bytes,
+        }
+    }
 }
 
 impl File {
@@ -51,18 +68,25 @@ impl File {
         // SAFETY: the map is read-only; a file changed underneath us yields wrong numbers, not memory faults,
         // short of truncation, which checkpoints never do in place.
         let map = unsafe { Mmap::map(&file) }.map_err(io)?;
-        let file = File { path: path.to_path_buf(), map };
-        let header = file.map.get(..8).map(|b| u64::from_le_bytes(b.try_into().unwrap_or_default()));
-        match header {
-            Some(len) if len <= MAX_HEADER && len <= file.map.len() as u64 - 8 => {}
-            Some(len) => {
-                let reason = format!("its header claims {len} bytes, the file has {}", file.map.len());
-                return Err(file.invalid(reason));
-            }
-            None => return Err(file.invalid("it is shorter than 8 bytes".into())),
+        File { path: path.to_path_buf(), bytes: Bytes::Mapped(map) }.checked()
+    }
+
+    /// The same from memory; `path` names it in errors.
+    pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<File, Error> {
+        File { path: path.to_path_buf(), bytes: Bytes::Owned(bytes) }.checked()
+    }
+
+    fn checked(self) -> Result<File, Error> {
+        let Some((header, rest)) = self.bytes.split_first_chunk::<8>() else {
+            return Err(self.invalid("it is shorter than 8 bytes".into()));
+        };
+        let claimed = u64::from_le_bytes(*header);
+        if claimed > MAX_HEADER || claimed > rest.len() as u64 {
+            let reason = format!("its header claims {claimed} bytes, the file has {}", self.bytes.len());
+            return Err(self.invalid(reason));
         }
-        file.tensors()?;
-        Ok(file)
+        self.tensors()?;
+        Ok(self)
     }
 
     fn invalid(&self, reason: String) -> Error {
@@ -70,7 +94,7 @@ impl File {
     }
 
     fn tensors(&self) -> Result<SafeTensors<'_>, Error> {
-        SafeTensors::deserialize(&self.map).map_err(|e| self.invalid(e.to_string()))
+        SafeTensors::deserialize(&self.bytes).map_err(|e| self.invalid(e.to_string()))
     }
 
     /// Names and shapes of all tensors, in order of name.
@@ -78,20 +102,40 @@ impl File {
         Ok(self.tensors()?.iter().map(|(name, view)| (name.to_string(), view.shape().to_vec())).collect())
     }
 
-    /// Copies a floating-point tensor into `out` as fp32, after checking its shape.
-    pub fn read_f32(&self, name: &str, shape: &[usize], out: &mut [f32]) -> Result<(), Error> {
+    /// Checks that the file holds a floating-point tensor `name` of `shape`.
+    pub fn check(&self, name: &str, shape: &[usize]) -> Result<(), Error> {
+        self.floats(&self.tensors()?, name, shape).map(drop)
+    }
+
+    fn floats<'a>(
+        &self,
+        tensors: &SafeTensors<'a>,
+        name: &str,
+        shape: &[usize],
+    ) -> Result<TensorView<'a>, Error> {
         let wrong = |reason| Error::Tensor { path: self.path.clone(), name: name.to_string(), reason };
-        let tensors = self.tensors()?;
         let view = tensors.tensor(name).map_err(|_| wrong("missing from the file".into()))?;
-        if view.shape() != shape || shape.iter().product::<usize>() != out.len() {
+        if view.shape() != shape {
             return Err(wrong(format!("has shape {:?}, the configuration needs {shape:?}", view.shape())));
         }
+        match view.dtype() {
+            Dtype::F32 | Dtype::BF16 | Dtype::F16 => Ok(view),
+            other => Err(wrong(format!("has dtype {other:?}; F32, BF16 and F16 are supported"))),
+        }
+    }
+
+    /// Copies a floating-point tensor into `out` as fp32, after checking its shape.
+    ///
+    /// # Panics
+    /// When `out` has another length than `shape` (a caller bug).
+    pub fn read_f32(&self, name: &str, shape: &[usize], out: &mut [f32]) -> Result<(), Error> {
+        assert_eq!(shape.iter().product::<usize>(), out.len(), "shape and buffer belong together");
+        let view = self.floats(&self.tensors()?, name, shape)?;
         let data = view.data();
         match view.dtype() {
-            Dtype::F32 => fill(out, data, f32::from_le_bytes),
             Dtype::BF16 => fill(out, data, |b| half::bf16::from_le_bytes(b).to_f32()),
             Dtype::F16 => fill(out, data, |b| half::f16::from_le_bytes(b).to_f32()),
-            other => return Err(wrong(format!("has dtype {other:?}; F32, BF16 and F16 are supported"))),
+            _ => fill(out, data, f32::from_le_bytes),
         }
         Ok(())
     }
@@ -169,3 +213,21 @@ fn write_data(w: &mut dyn Write, data: &[f32], store: Store) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Any bytes as a safetensors file whose every tensor is read: errors are fine, panics are not.
+#[doc(hidden)]
+pub fn fuzz_safetensors(bytes: &[u8]) {
+    let Ok(file) = File::from_bytes(Path::new("fuzz.safetensors"), bytes.to_vec()) else { return };
+    let Ok(shapes) = file.shapes() else { return };
+    for (name, shape) in shapes {
+        let _ = file.read_i64(&name);
+        if file.check(&name, &shape).is_ok() {
+            // A checked tensor of floats lies in the file, so its size is bounded by the file's.
+            let mut out = vec![0.0; shape.iter().product()];
+            let _ = file.read_f32(&name, &shape, &mut out);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
