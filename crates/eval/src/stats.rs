@@ -1,9 +1,9 @@
 //! Statistics of scores.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A share of successes and how sure it is.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     /// Share of items solved, 0..=1.
     pub value: f64,

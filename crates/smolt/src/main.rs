@@ -2,6 +2,7 @@
 
 mod commands;
 mod device;
+mod evaluate;
 mod model_folder;
 mod output;
 mod pipeline;

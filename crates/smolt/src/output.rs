@@ -16,10 +16,15 @@ pub(crate) fn json(value: &impl serde::Serialize) {
     }
 }
 
+/// JSON text; what cannot be serialised (nothing here) is empty.
+pub(crate) fn or_empty(text: serde_json::Result<String>) -> String {
+    text.unwrap_or_default() + "\n"
+}
+
 /// An aligned table: the first column left, the others right.
 pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
+    table.load_style(presets::NOTHING);
     table.set_header(header.iter().copied());
     for row in rows {
         table.add_row(row);

@@ -11,9 +11,12 @@ use smolt_run::graph::{self, Outcome, Report};
 use smolt_run::hash;
 use smolt_run::recipe::Document;
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
-pub(crate) use steps::Context;
+pub(crate) use steps::tokenize::{chats as tokenize_chats, documents as tokenize_documents};
+pub(crate) use steps::tokenizer::{TokenizerSettings, train as train_tokenizer};
+use steps::Context;
 
 smolt_run::recipe! {
     /// A pipeline: steps that feed each other.
@@ -118,29 +121,31 @@ pub(crate) fn run(
     folder.write_environment(env!("CARGO_PKG_VERSION"), &args)?;
     let steps: Vec<graph::Step> = pipeline.steps.iter().map(|(step, _)| step.clone()).collect();
     let total = steps.len();
-    let mut number = 0;
+    let number = Cell::new(0);
+    let next = || number.set(number.get() + 1);
     graph::run(
         &steps,
         out,
-        |step, folder, resume| {
-            number += 1;
+        |step, folder, _| {
+            next();
             if !quiet {
+                let number = number.get();
                 eprintln!("[{number}/{total}] {} ({})", step.name, step.kind);
             }
             let Some((_, work)) = pipeline.steps.iter().find(|(s, _)| s.name == step.name) else {
                 return Err(Failure::failed(format!("step {} is not in the pipeline", step.name)));
             };
-            let context = Context { base, out, folder, resume, threads, quiet };
+            let context = Context { base, out, folder, threads, quiet };
             work.run(&context)
         },
         |report| {
             let Report { name, outcome, seconds, .. } = report;
-            match outcome {
-                Outcome::UpToDate => number += 1,
-                Outcome::Ran => {}
+            if *outcome == Outcome::UpToDate {
+                next();
             }
             if !quiet {
                 let text = if *outcome == Outcome::Ran { "done" } else { "up to date" };
+                let number = number.get();
                 eprintln!("[{number}/{total}] {name}: {text} ({seconds:.1} s)");
             }
         },

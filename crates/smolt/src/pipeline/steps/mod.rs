@@ -5,8 +5,8 @@ mod eval;
 mod export;
 mod report;
 mod tinytown;
-mod tokenize;
-mod tokenizer;
+pub(crate) mod tokenize;
+pub(crate) mod tokenizer;
 mod train;
 
 use super::Kind;
@@ -15,9 +15,6 @@ use smolt_run::error::Failure;
 use smolt_run::recipe::{self, Document};
 use std::path::{Path, PathBuf};
 
-pub(crate) use eval::EvalSettings;
-pub(crate) use tokenize::TokenizeSettings;
-pub(crate) use tokenizer::TokenizerSettings;
 
 /// Where a step runs.
 pub(crate) struct Context<'a> {
@@ -27,8 +24,6 @@ pub(crate) struct Context<'a> {
     pub(crate) out: &'a Path,
     /// Folder of this step.
     pub(crate) folder: &'a Path,
-    /// Whether an interrupted try left its work here.
-    pub(crate) resume: bool,
     /// Threads to compute on.
     pub(crate) threads: usize,
     /// No progress bars.
@@ -49,10 +44,10 @@ impl Context<'_> {
 pub(crate) enum Work {
     Corpus(corpus::CorpusSettings),
     Tinytown(tinytown::TinytownSettings),
-    Tokenizer(TokenizerSettings),
-    Tokenize(TokenizeSettings),
+    Tokenizer(tokenizer::TokenizerSettings),
+    Tokenize(tokenize::TokenizeSettings),
     Train(Box<smolt_train::recipe::Train>),
-    Eval(Box<EvalSettings>),
+    Eval(Box<eval::EvalSettings>),
     Export(export::ExportSettings),
     Report(Box<report::ReportSettings>),
 }
