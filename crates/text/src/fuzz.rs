@@ -9,7 +9,9 @@ use std::path::Path;
 #[doc(hidden)]
 pub fn fuzz_tokenizer(bytes: &[u8]) {
     let Ok(tokenizer) = Tokenizer::from_json(bytes, Path::new("fuzz")) else { return };
-    for text in ["", "Hello, <|im_end|> 123\r\n", "日本 é \u{1F9D1}\u{200D}\u{1F680}", "aaaaaaaaaaaaaaaaaaaaaaaa!"] {
+    for text in
+        ["", "Hello, <|im_end|> 123\r\n", "日本 é \u{1F9D1}\u{200D}\u{1F680}", "aaaaaaaaaaaaaaaaaaaaaaaa!"]
+    {
         let ids = tokenizer.encode(text, true);
         let _ = tokenizer.decode(&ids, true);
         assert!(!tokenizer.encode_ordinary(text).iter().any(|&id| tokenizer.is_special(id)));

@@ -10,8 +10,13 @@ use std::ops::Range;
 /// The function that renamed blocks call.
 pub(super) const FUNCTION: &str = "__generation__";
 
+/// The most words and signs in one tag, and the most `elif` tags; real templates stay far below a tenth of it. Both
+/// nest in the parser, which recurses without a limit of its own.
+const MAX_TOKENS: usize = 2000;
+
 /// Renames the block tags, leaving strings, comments and raw blocks alone. Also says whether there was one.
-pub(super) fn rename_blocks(source: &str) -> (String, bool) {
+pub(super) fn rename_blocks(source: &str) -> Result<(String, bool), String> {
+    let mut elifs = 0;
     let mut out = String::with_capacity(source.len() + 64);
     let mut rest = source;
     let mut found = false;
@@ -19,11 +24,14 @@ pub(super) fn rename_blocks(source: &str) -> (String, bool) {
         let (before, tail) = rest.split_at(open);
         out.push_str(before);
         let mut end = match &tail[..2] {
-            "{#" => tail.find("#}").map(|i| i + 2),
-            "{{" => end_of_tag(tail, "}}"),
-            _ => end_of_tag(tail, "%}"),
+            "{#" => tail.find("#}").map_or(tail.len(), |i| i + 2),
+            "{{" => end_of_tag(tail, "}}")?,
+            _ => end_of_tag(tail, "%}")?,
+        };
+        elifs += usize::from(tail[2..end].trim_start_matches(['-', '+']).trim_start().starts_with("elif"));
+        if elifs > MAX_TOKENS {
+            return Err(format!("more than {MAX_TOKENS} elif tags"));
         }
-        .unwrap_or(tail.len());
         let new = match tag_name(&tail[..end]) {
             "generation" => Some(tail[..end].replacen("generation", &format!("call {FUNCTION}()"), 1)),
             "endgeneration" => Some(tail[..end].replacen("endgeneration", "endcall", 1)),
@@ -38,7 +46,7 @@ pub(super) fn rename_blocks(source: &str) -> (String, bool) {
         rest = &tail[end..];
     }
     out.push_str(rest);
-    (out, found)
+    Ok((out, found))
 }
 
 /// The length of a raw block's body with its end tag; all of `body` when there is none.
@@ -53,22 +61,28 @@ fn end_of_raw(body: &str) -> usize {
     body.len()
 }
 
-/// The end of a tag, past `close`, skipping quoted strings.
-fn end_of_tag(tail: &str, close: &str) -> Option<usize> {
+/// The end of a tag, past `close` or of the source, skipping quoted strings.
+fn end_of_tag(tail: &str, close: &str) -> Result<usize, String> {
     let bytes = tail.as_bytes();
+    let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80;
     let mut quote = None;
-    let mut i = 2;
+    let (mut i, mut tokens) = (2, 0);
     while i < bytes.len() {
         match (quote, bytes[i]) {
             (Some(_), b'\\') => i += 1,
             (Some(q), b) if q == b => quote = None,
+            (Some(_), _) => {}
             (None, b @ (b'"' | b'\'')) => quote = Some(b),
-            (None, _) if bytes[i..].starts_with(close.as_bytes()) => return Some(i + 2),
-            _ => {}
+            (None, _) if bytes[i..].starts_with(close.as_bytes()) => return Ok(i + 2),
+            (None, b) if b.is_ascii_whitespace() || (word(b) && word(bytes[i - 1])) => {}
+            (None, _) => tokens += 1,
+        }
+        if tokens > MAX_TOKENS {
+            return Err(format!("a tag of more than {MAX_TOKENS} words and signs"));
         }
         i += 1;
     }
-    None
+    Ok(tail.len())
 }
 
 /// The only word of a block tag, or nothing when there are more.
@@ -87,7 +101,8 @@ pub(super) struct Marks {
 impl Marks {
     /// Two characters of the last private-use plane that occur in none of `inputs`.
     pub(super) fn absent_from<'a>(inputs: impl IntoIterator<Item = &'a str>) -> Option<Marks> {
-        let mut used: Vec<char> = inputs.into_iter().flat_map(str::chars).filter(|&c| c >= '\u{100000}').collect();
+        let mut used: Vec<char> =
+            inputs.into_iter().flat_map(str::chars).filter(|&c| c >= '\u{100000}').collect();
         used.sort_unstable();
         let mut free = ('\u{100000}'..='\u{10FFFD}').filter(|c| used.binary_search(c).is_err());
         Some(Marks { open: free.next()?, close: free.next()? })
@@ -123,13 +138,16 @@ mod tests {
     use super::*;
 
     fn renamed(source: &str) -> String {
-        rename_blocks(source).0
+        rename_blocks(source).unwrap().0
     }
 
     #[test]
     fn only_real_tags_are_renamed() {
         let call = format!("call {FUNCTION}()");
-        assert_eq!(renamed("a{%- generation -%}b{%+endgeneration%}c"), format!("a{{%- {call} -%}}b{{%+endcall%}}c"));
+        assert_eq!(
+            renamed("a{%- generation -%}b{%+endgeneration%}c"),
+            format!("a{{%- {call} -%}}b{{%+endcall%}}c")
+        );
         for same in [
             "{{ '{% generation %}' }}",
             "{# {% generation %} #}",

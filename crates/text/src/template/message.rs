@@ -34,7 +34,8 @@ impl Message {
         for (key, value) in self.extra.iter().filter(|(_, value)| !value.is_null()) {
             map.insert(key.clone(), value.clone());
         }
-        let reasoning = ["reasoning_content", "thinking", "reasoning"].iter().find_map(|key| map.get(*key)).cloned();
+        let reasoning =
+            ["reasoning_content", "thinking", "reasoning"].iter().find_map(|key| map.get(*key)).cloned();
         if let Some(reasoning) = reasoning {
             map.entry("thinking").or_insert(reasoning.clone());
             map.insert("reasoning_content".into(), reasoning);

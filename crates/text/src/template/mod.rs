@@ -19,7 +19,6 @@ use serde_json::{Map, Value};
 use smolt_run::error::{Exit, ExitKind};
 use std::io;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The template given to models trained here: plain ChatML, whose loss is on what the assistant says and on
 /// `<|im_end|>`, and on nothing else (spec `CT-12`, trap `K-40`).
@@ -27,10 +26,14 @@ pub const CHATML: &str = include_str!("../chatml.jinja");
 
 /// The largest template accepted, in bytes; real ones have up to 20 kB.
 const MAX_SOURCE: usize = 1 << 20;
+/// Stack for parsing and rendering, in bytes (of address space: what is not used costs nothing). The engine recurses
+/// over expressions and nested values without a limit of its own, at most 700 bytes for a unit of fuel or a token.
+const STACK: usize = 512 << 20;
 /// The longest text a rendering may give, in bytes.
 const MAX_OUTPUT: usize = 32 << 20;
-/// About one unit per instruction or 64 bytes made: bounds time (to about a second) and memory of hostile templates.
-const FUEL: u64 = 4_000_000;
+/// About one unit per instruction or 64 bytes made: bounds time, memory and depth of hostile templates. Conversations
+/// of several megabytes need less.
+const FUEL: u64 = 500_000;
 /// The name templates go by in error messages.
 const NAME: &str = "chat_template";
 
@@ -54,10 +57,14 @@ pub enum TemplateError {
         problem: String,
     },
     /// A filter of the template cut a generation block apart.
-    #[error("chat template: a {{% generation %}} block is cut apart by a filter or never shown; keep blocks whole")]
+    #[error(
+        "chat template: a {{% generation %}} block is cut apart by a filter or never shown; keep blocks whole"
+    )]
     BrokenGeneration,
     /// Tokens and text do not line up.
-    #[error("chat template: the tokenizer drops or changes text, so no loss mask can be made; use one that keeps it")]
+    #[error(
+        "chat template: the tokenizer drops or changes text, so no loss mask can be made; use one that keeps it"
+    )]
     Unaligned,
     /// The end token is not learned as it should be.
     #[error("chat template: {0}")]
@@ -115,18 +122,21 @@ impl ChatTemplate {
         if source.len() > MAX_SOURCE {
             return Err(whole(format!("{} bytes is above the limit of {MAX_SOURCE}", source.len())));
         }
-        let (renamed, has_generation) = generation::rename_blocks(source);
+        let (renamed, has_generation) = generation::rename_blocks(source).map_err(whole)?;
         let mut env = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         env.set_syntax(syntax.map_err(|e| whole(e.to_string()))?);
         env.set_auto_escape_callback(|_| AutoEscape::None);
+        env.set_debug(false);
         env.set_fuel(Some(FUEL));
         env.set_recursion_limit(100);
         python::install(&mut env, now);
         env.add_function(generation::FUNCTION, generation_block);
-        catch_unwind(AssertUnwindSafe(|| env.add_template_owned(NAME, renamed)))
-            .map_err(|_| whole("the parser failed on it".into()))?
-            .map_err(|e| TemplateError::Syntax { place: place(&e), problem: problem(&e) })?;
+        let parse = || {
+            env.add_template_owned(NAME, renamed)
+                .map_err(|e| TemplateError::Syntax { place: place(&e), problem: problem(&e) })
+        };
+        with_stack(parse).map_err(whole)??;
         Ok(Self { env, source: source.to_owned(), has_generation })
     }
 
@@ -158,14 +168,16 @@ impl ChatTemplate {
         });
         let marks = Marks::absent_from(texts)
             .ok_or_else(|| failed("the messages use every private character; clean them".into()))?;
-        let mut variables = vec![("tools".to_owned(), Jinja::from(())), ("documents".to_owned(), Jinja::from(()))];
-        variables.extend(extra.iter().map(|(key, value)| (key.clone(), to_jinja(value))));
-        variables.push(("messages".into(), to_jinja(&messages)));
-        variables.push(("add_generation_prompt".into(), add_generation_prompt.into()));
-        variables.push((MARKS.into(), format!("{}{}", marks.open, marks.close).into()));
-        let context: Jinja = variables.into_iter().collect();
-        let text = catch_unwind(AssertUnwindSafe(|| self.run(context)))
-            .map_err(|_| failed("the template engine failed on it".into()))??;
+        let text = with_stack(|| {
+            let mut variables =
+                vec![("tools".to_owned(), Jinja::from(())), ("documents".to_owned(), Jinja::from(()))];
+            variables.extend(extra.iter().map(|(key, value)| (key.clone(), to_jinja(value))));
+            variables.push(("messages".into(), to_jinja(&messages)));
+            variables.push(("add_generation_prompt".into(), add_generation_prompt.into()));
+            variables.push((MARKS.into(), format!("{}{}", marks.open, marks.close).into()));
+            self.run(Jinja::from_pairs(variables))
+        })
+        .map_err(failed)??;
         let (text, generation_spans) = marks.cut(&text)?;
         Ok(Rendered { text, generation_spans })
     }
@@ -173,7 +185,10 @@ impl ChatTemplate {
     fn run(&self, context: Jinja) -> Result<String, TemplateError> {
         let render = |e: Error| TemplateError::Render { place: place(&e), problem: problem(&e) };
         let mut out = Limited(Vec::new());
-        self.env.get_template(NAME).and_then(|t| t.render_captured_to(context, &mut out).map(drop)).map_err(render)?;
+        self.env
+            .get_template(NAME)
+            .and_then(|t| t.render_captured_to(context, &mut out).map(drop))
+            .map_err(render)?;
         String::from_utf8(out.0)
             .map_err(|e| TemplateError::Render { place: "whole".into(), problem: e.to_string() })
     }
@@ -203,7 +218,8 @@ impl ChatTemplate {
         variables.extend(extra.clone());
         let rendered = self.render(messages, add_generation_prompt, &variables)?;
         let ids = tokenizer.encode(&rendered.text, false);
-        let assistant_mask = mask::assistant_mask(tokenizer, &rendered.text, &ids, &rendered.generation_spans)?;
+        let assistant_mask =
+            mask::assistant_mask(tokenizer, &rendered.text, &ids, &rendered.generation_spans)?;
         Ok(Encoded { ids, assistant_mask })
     }
 
@@ -212,7 +228,8 @@ impl ChatTemplate {
     pub fn check_end_token(&self, tokenizer: &Tokenizer, eos: u32) -> Result<(), TemplateError> {
         let messages = [Message::new("user", "Question"), Message::new("assistant", "Answer")];
         let Encoded { ids, assistant_mask } = self.encode(tokenizer, &messages, false)?;
-        let learned: Vec<u32> = ids.iter().zip(&assistant_mask).filter(|(_, on)| **on).map(|(id, _)| *id).collect();
+        let learned: Vec<u32> =
+            ids.iter().zip(&assistant_mask).filter(|(_, on)| **on).map(|(id, _)| *id).collect();
         let wanted: Vec<u32> = tokenizer.encode("Answer", false).into_iter().chain([eos]).collect();
         if learned == wanted {
             return Ok(());
@@ -223,6 +240,14 @@ impl ChatTemplate {
             tokenizer.decode(&wanted, false)
         )))
     }
+}
+
+/// Runs `work` on a thread with a large stack; a panic of the engine, a bug that hostile input may find, is an error.
+fn with_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, String> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
+        thread.map_err(|e| e.to_string())?.join().map_err(|_| "the template engine failed on it".to_owned())
+    })
 }
 
 /// The variable that tells [`generation_block`] the two marks of this rendering.
@@ -264,7 +289,7 @@ fn to_jinja(value: &Value) -> Jinja {
         },
         Value::String(text) => Jinja::from(text.as_str()),
         Value::Array(items) => items.iter().map(to_jinja).collect(),
-        Value::Object(map) => map.iter().map(|(key, item)| (key.clone(), to_jinja(item))).collect(),
+        Value::Object(map) => Jinja::from_pairs(map.iter().map(|(key, item)| (key.clone(), to_jinja(item)))),
     }
 }
 

@@ -131,7 +131,13 @@ impl Json<'_, '_, '_> {
     fn number(&self, value: &Value) -> String {
         match float(value) {
             Some(x) if x.is_nan() => "NaN".into(),
-            Some(x) if x.is_infinite() => if x > 0.0 { "Infinity".into() } else { "-Infinity".into() },
+            Some(x) if x.is_infinite() => {
+                if x > 0.0 {
+                    "Infinity".into()
+                } else {
+                    "-Infinity".into()
+                }
+            }
             Some(x) => repr(x),
             None => value.to_string(),
         }
@@ -154,7 +160,13 @@ impl Json<'_, '_, '_> {
             let name = match key.kind() {
                 ValueKind::String => key.as_str().unwrap_or_default().to_owned(),
                 ValueKind::None => "null".into(),
-                ValueKind::Bool => if key.is_true() { "true".into() } else { "false".into() },
+                ValueKind::Bool => {
+                    if key.is_true() {
+                        "true".into()
+                    } else {
+                        "false".into()
+                    }
+                }
                 ValueKind::Number => self.number(&key),
                 _ => return Err(Error::new(ErrorKind::InvalidOperation, "tojson: a key is not text")),
             };
@@ -231,8 +243,16 @@ mod tests {
     #[test]
     fn floats_print_as_in_python() {
         let cases = [
-            (1.0, "1.0"), (0.1, "0.1"), (1e15, "1000000000000000.0"), (1e16, "1e+16"), (1e20, "1e+20"),
-            (1e-4, "0.0001"), (1e-7, "1e-07"), (1.5e300, "1.5e+300"), (-2.5, "-2.5"), (f64::INFINITY, "inf"),
+            (1.0, "1.0"),
+            (0.1, "0.1"),
+            (1e15, "1000000000000000.0"),
+            (1e16, "1e+16"),
+            (1e20, "1e+20"),
+            (1e-4, "0.0001"),
+            (1e-7, "1e-07"),
+            (1.5e300, "1.5e+300"),
+            (-2.5, "-2.5"),
+            (f64::INFINITY, "inf"),
         ];
         for (x, text) in cases {
             assert_eq!(repr(x), text);

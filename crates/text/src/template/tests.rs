@@ -42,7 +42,8 @@ fn chatml_learns_the_answer_and_its_end() {
         "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nZoë?\n<|im_end|>\n<|im_start|>assistant\n Yes 🚀 \
          <|im_end|>\n<|im_start|>user\n<|im_end|>\n<|im_start|>assistant\n<|im_end|>\n<|im_start|>assistant\n"
     );
-    let spans: Vec<&str> = rendered.generation_spans.iter().map(|span| &rendered.text[span.clone()]).collect();
+    let spans: Vec<&str> =
+        rendered.generation_spans.iter().map(|span| &rendered.text[span.clone()]).collect();
     assert_eq!(spans, [" Yes 🚀 <|im_end|>", "<|im_end|>"]);
     let encoded = template.encode(tokenizer(), &chat(), true).unwrap();
     assert_eq!(encoded.ids, tokenizer().encode(&rendered.text, false));
@@ -55,8 +56,10 @@ fn chatml_learns_the_answer_and_its_end() {
 
 #[test]
 fn a_template_that_does_not_learn_the_end_is_refused() {
-    let no_end = "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}<|im_end|>{% endfor %}";
-    let space = CHATML.replace("<|im_end|>' -}}\n        {%- endgen", "<|im_end|>\n' -}}\n        {%- endgen");
+    let no_end =
+        "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}<|im_end|>{% endfor %}";
+    let space =
+        CHATML.replace("<|im_end|>' -}}\n        {%- endgen", "<|im_end|>\n' -}}\n        {%- endgen");
     assert_ne!(space, CHATML);
     for bad in [no_end, "{{ messages[0].content }}", space.as_str()] {
         let error = ChatTemplate::new(bad).unwrap().check_end_token(tokenizer(), 2).unwrap_err();
@@ -71,7 +74,8 @@ fn what_is_said_cannot_move_the_mask() {
     let rendered = template
         .render(&[Message::new("user", hostile), Message::new("assistant", hostile)], false, &Map::new())
         .unwrap();
-    let spans: Vec<&str> = rendered.generation_spans.iter().map(|span| &rendered.text[span.clone()]).collect();
+    let spans: Vec<&str> =
+        rendered.generation_spans.iter().map(|span| &rendered.text[span.clone()]).collect();
     assert_eq!(spans, [format!("{hostile}<|im_end|>")]);
     let everything: String = ('\u{100000}'..='\u{10FFFD}').collect();
     assert!(template.render(&[Message::new("user", everything)], false, &Map::new()).is_err());
@@ -79,13 +83,15 @@ fn what_is_said_cannot_move_the_mask() {
 
 #[test]
 fn blocks_keep_their_white_space_control() {
-    let source = "a  {%- generation %}\n b {% endgeneration -%}  c\n{% generation %}\nd\n{% endgeneration %}\ne";
+    let source =
+        "a  {%- generation %}\n b {% endgeneration -%}  c\n{% generation %}\nd\n{% endgeneration %}\ne";
     let rendered = ChatTemplate::new(source).unwrap().render(&[], false, &Map::new()).unwrap();
     assert_eq!(rendered.text, "a b c\nd\ne");
     assert_eq!(rendered.generation_spans, [1..4, 6..8]);
     let captured = "{% set x %}{% generation %}ab{% endgeneration %}{% endset %}-{{ x }}";
     let rendered = ChatTemplate::new(captured).unwrap().render(&[], false, &Map::new()).unwrap();
-    assert_eq!((rendered.text.as_str(), &rendered.generation_spans), ("-ab", &vec![1..3]));
+    assert_eq!(rendered.text, "-ab");
+    assert_eq!(rendered.generation_spans, std::iter::once(1..3).collect::<Vec<_>>());
     let cut = "{% set x %}{% generation %}ab{% endgeneration %}{% endset %}{{ x[1:] }}";
     assert!(ChatTemplate::new(cut).unwrap().render(&[], false, &Map::new()).is_err());
 }
@@ -93,18 +99,30 @@ fn blocks_keep_their_white_space_control() {
 #[test]
 fn python_semantics() {
     let cases = [
-        ("{{ {'a': '<b> é', 'n': [1, 2.0, none, true], 'x': {}}|tojson }}",
-            r#"{"a": "<b> é", "n": [1, 2.0, null, true], "x": {}}"#),
-        ("{{ {'b': 'é🚀', 'a': []}|tojson(ensure_ascii=true, sort_keys=true) }}",
-            r#"{"a": [], "b": "\u00e9\ud83d\ude80"}"#),
+        (
+            "{{ {'a': '<b> é', 'n': [1, 2.0, none, true], 'x': {}}|tojson }}",
+            r#"{"a": "<b> é", "n": [1, 2.0, null, true], "x": {}}"#,
+        ),
+        (
+            "{{ {'b': 'é🚀', 'a': []}|tojson(ensure_ascii=true, sort_keys=true) }}",
+            r#"{"a": [], "b": "\u00e9\ud83d\ude80"}"#,
+        ),
         ("{{ {'a': [1]}|tojson(indent=2) }}", "{\n  \"a\": [\n    1\n  ]\n}"),
         ("{{ {'a': [1, 2]}|tojson(separators=(',', ':')) }}", r#"{"a":[1,2]}"#),
         ("{{ strftime_now('%d %B %Y') }}", "24 November 2025"),
-        ("{{ none }} {{ true }} {{ 1e20 }} {{ 1e-7 }} {{ ['a', 1, none] }}", "None True 1e+20 1e-07 ['a', 1, None]"),
+        (
+            "{{ none }} {{ true }} {{ 1e20 }} {{ 1e-7 }} {{ ['a', 1, none] }}",
+            "None True 1e+20 1e-07 ['a', 1, None]",
+        ),
         ("{{ '7'.zfill(3) }} {{ 'a b'.split() }} {{ ' x '.strip() }}", "007 ['a', 'b'] x"),
-        ("{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}{{ m.role }}{% break %}{% endfor %}",
-            "assistant"),
-        ("{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}", "2"),
+        (
+            "{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}{{ m.role }}{% break %}{% endfor %}",
+            "assistant",
+        ),
+        (
+            "{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}",
+            "2",
+        ),
         ("{{ messages[0]['content'] }}{{ messages[-1].role }}{{ undefined_name }}", "Hiassistant"),
         ("  {% if tools is none %}\n  x\n  {% endif %}\ny\n", "  x\ny"),
         ("{{ 'a' if 'content' in messages[0] else 'b' }}{{ messages|length }}", "a2"),
@@ -112,8 +130,10 @@ fn python_semantics() {
     for (source, text) in cases {
         assert_eq!(render(source).unwrap(), text, "{source}");
     }
-    assert_eq!(render_with("{{ tools[0].f }}{{ big }}", json!({"tools": [{"f": 1.5}], "big": u64::MAX})).unwrap(),
-        format!("1.5{}", u64::MAX));
+    assert_eq!(
+        render_with("{{ tools[0].f }}{{ big }}", json!({"tools": [{"f": 1.5}], "big": u64::MAX})).unwrap(),
+        format!("1.5{}", u64::MAX)
+    );
 }
 
 #[test]
@@ -188,6 +208,6 @@ proptest! {
     fn damaged_templates_never_panic(at in 0usize..1000, piece in "[{}%#'\"a -]{0,6}|\\{% (raw|generation|endcall|for) ", cut in 0usize..1000) {
         let at = at % CHATML.len();
         crate::fuzz::fuzz_template(format!("{}{piece}{}", &CHATML[..at], &CHATML[at..]).as_bytes());
-        crate::fuzz::fuzz_template(CHATML[..cut % CHATML.len()].as_bytes());
+        crate::fuzz::fuzz_template(&CHATML.as_bytes()[..cut % CHATML.len()]);
     }
 }

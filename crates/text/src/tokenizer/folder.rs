@@ -76,8 +76,7 @@ fn pretty(object: Map<String, Value>) -> Vec<u8> {
 
 /// Every `*_token` of tokenizer_config.json, written as text or as an object with `content`.
 pub(super) fn special_tokens_map(path: &Path) -> Result<BTreeMap<String, String>, TokenizerError> {
-    let damaged =
-        |problem: String| TokenizerError::Damaged { path: path.to_owned(), problem };
+    let damaged = |problem: String| TokenizerError::Damaged { path: path.to_owned(), problem };
     let value: Value = serde_json::from_slice(&read_capped(path)?).map_err(|e| damaged(e.to_string()))?;
     let config = value.as_object().ok_or_else(|| damaged("not an object".into()))?;
     let token = |(key, value): (&String, &Value)| {

@@ -23,7 +23,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokenizers::pipeline::{EncodeOptions, Override, PipelineTokenizer, PipelineToken};
+use tokenizers::pipeline::{EncodeOptions, Override, PipelineToken, PipelineTokenizer};
 
 /// A loaded tokenizer; cloning is cheap.
 #[derive(Clone)]

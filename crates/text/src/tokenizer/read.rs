@@ -46,6 +46,11 @@ pub(super) fn parse(json: &[u8], path: &Path) -> Result<Parsed, TokenizerError> 
     if model["type"] != "BPE" || model["byte_level"] != true {
         return Err(reader.unsupported(format!("its model is {} without bytes", model["type"])));
     }
+    for key in ["dropout", "continuing_subword_prefix", "end_of_word_suffix"] {
+        if !matches!(&model[key], Value::Null) && model[key] != "" && model[key] != 0.0 {
+            return Err(reader.unsupported(format!("model.{key} is {}; set it to null", model[key])));
+        }
+    }
     let mut pieces = Vec::new();
     let mut ids = HashMap::new();
     reader.vocabulary(model, &mut pieces, &mut ids)?;

@@ -72,9 +72,15 @@ pub struct TrainReport {
 impl std::fmt::Display for TrainReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { documents, bytes, merges, vocab_size, reserved, missing } = self;
-        write!(f, "{vocab_size} tokens ({merges} merges, {reserved} reserved) from {documents} documents, {bytes} bytes")?;
+        write!(
+            f,
+            "{vocab_size} tokens ({merges} merges, {reserved} reserved) from {documents} documents, {bytes} bytes"
+        )?;
         if *missing > 0 {
-            write!(f, "; the text is too small for {missing} of them, which are reserved: give more text or a smaller vocab_size")?;
+            write!(
+                f,
+                "; the text is too small for {missing} of them, which are reserved: give more text or a smaller vocab_size"
+            )?;
         }
         Ok(())
     }
@@ -169,7 +175,10 @@ fn feed(
 /// A tokenizer without merges, so that training cuts text exactly as encoding will.
 fn splitter(split_digits: SplitDigits, alphabet: &Alphabet) -> Result<Tokenizer, TokenizerError> {
     let bytes: Vec<String> = alphabet.sorted().into_iter().map(String::from).collect();
-    Tokenizer::from_json(&write::tokenizer_json(&bytes, &[], &[], split_digits), Path::new("the pre-tokenizer"))
+    Tokenizer::from_json(
+        &write::tokenizer_json(&bytes, &[], &[], split_digits),
+        Path::new("the pre-tokenizer"),
+    )
 }
 
 fn check(settings: &TrainSettings) -> Result<(), TokenizerError> {
@@ -180,7 +189,9 @@ fn check(settings: &TrainSettings) -> Result<(), TokenizerError> {
             settings.vocab_size
         )));
     }
-    if let Some(token) = settings.special_tokens.iter().find(|t| t.trim().is_empty() || t.trim() != t.as_str()) {
+    if let Some(token) =
+        settings.special_tokens.iter().find(|t| t.trim().is_empty() || t.trim() != t.as_str())
+    {
         return Err(TokenizerError::Settings(format!(
             "special_tokens: {token:?} is empty or has outer space; write it like <|name|>"
         )));
