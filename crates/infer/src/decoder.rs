@@ -27,7 +27,9 @@ pub struct Row {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
     /// A sequence outgrew the cache or the model.
-    #[error("a sequence of {needed} tokens does not fit the context of {capacity}; shorten the prompt or max_tokens")]
+    #[error(
+        "a sequence of {needed} tokens does not fit the context of {capacity}; shorten the prompt or max_tokens"
+    )]
     TooLong {
         /// Tokens needed.
         needed: usize,
@@ -35,7 +37,9 @@ pub enum Error {
         capacity: usize,
     },
     /// A token the model has no embedding for.
-    #[error("token {token} is beyond the model's vocabulary of {vocab_size}; model and tokenizer do not belong together")]
+    #[error(
+        "token {token} is beyond the model's vocabulary of {vocab_size}; model and tokenizer do not belong together"
+    )]
     UnknownToken {
         /// The token.
         token: u32,
