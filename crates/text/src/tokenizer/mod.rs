@@ -163,7 +163,7 @@ impl Tokenizer {
         StreamDecoder::new(self, true)
     }
 
-    /// How many bytes `id` decodes to; 0 for an unknown id.
+    /// The bytes that `id` decodes to; none for an unknown id.
     pub fn token_bytes(&self, id: u32) -> &[u8] {
         self.inner.pieces.get(id as usize).map_or(&[], |piece| &piece.bytes)
     }
