@@ -1,4 +1,5 @@
 //! AVX-512 with `vdpbf16ps`, tile 14 × 32: 28 accumulators, two products per lane and instruction.
+//! The instruction takes denormal operands and sums for zeros.
 
 use super::kernel::Kernel;
 use crate::order::GEMM_K_BF16;

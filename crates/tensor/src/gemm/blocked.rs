@@ -50,8 +50,8 @@ pub(super) fn run<K: Kernel, A: Elem, B: Elem, C: Elem>(
     c: &Output<'_, C>,
 ) {
     let (m, n, k) = product.dims;
-    let blocks = Blocks::new::<K>(product.dims, cpu.pool.threads());
     let partial = !matches!(C::DTYPE, DType::F32) && k > K::K_BLOCK;
+    let blocks = Blocks::new::<K>(product.dims, cpu.pool.threads(), partial);
     let room = panel_len::<K>(blocks.packed_cols.next_multiple_of(K::COLS), blocks.packed_k.min(k));
     scratch::with(if partial { m * blocks.packed_cols } else { 0 }, |sums: &mut [f32]| {
         let sums = Sums { data: Disjoint::new(sums), ld: blocks.packed_cols };

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 /// Packed elements of b that exist at one time (32 MiB).
 const PACKED: usize = 8 << 20;
 
-/// Columns below which b is cut along k instead.
+/// Columns below which b is cut along k instead; so many columns of fp32 sums exist at one time.
 const NARROW: usize = 1024;
 
 /// Tasks per thread: enough to even out threads that are slowed by others.
@@ -29,9 +29,10 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
-    pub(super) fn new<K: Kernel>((m, n, k): (usize, usize, usize), threads: usize) -> Blocks {
-        let room = PACKED / units::<K>(k).max(1);
-        let packed_cols = if n <= room { n } else { room.max(NARROW).min(n).next_multiple_of(K::COLS) };
+    /// Cuts for a shape m, n, k; `summed` when c needs fp32 sums beside it, `[m, packed_cols]`.
+    pub(super) fn new<K: Kernel>((m, n, k): (usize, usize, usize), threads: usize, summed: bool) -> Blocks {
+        let room = if summed { NARROW } else { (PACKED / units::<K>(k).max(1)).max(NARROW) };
+        let packed_cols = if n <= room { n } else { room.next_multiple_of(K::COLS) };
         let room = PACKED / packed_cols.next_multiple_of(K::COLS) / units::<K>(K::K_BLOCK);
         let packed_k = room.max(1) * K::K_BLOCK;
         // A task's rows of a fill half the second-level cache, so that they stay while columns pass by.
@@ -64,7 +65,7 @@ fn second_level_cache() -> usize {
             std::fs::read_to_string(format!("/sys/devices/system/cpu/cpu0/cache/index2/{file}"))
                 .unwrap_or_default()
         };
-        let size = (read("level").trim() == "2").then(|| read("size")).unwrap_or_default();
+        let size = if read("level").trim() == "2" { read("size") } else { String::new() };
         let kib = size.trim().strip_suffix('K').and_then(|kib| kib.parse::<usize>().ok()).unwrap_or(1024);
         kib.clamp(128, 16 << 10) << 10
     })

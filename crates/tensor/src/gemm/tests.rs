@@ -150,6 +150,14 @@ fn a_product_is_cut_into_many_tasks_with_the_same_bits() {
 }
 
 #[test]
+fn b_that_is_too_large_to_pack_at_once_is_cut_along_columns_and_k() {
+    // 1100 columns are two stretches, and 1024 columns of 8200 are packed in two parts.
+    let dims = (2, 1100, 8200);
+    check::<bf16, bf16, bf16>(Case { dims, a_t: true, b_t: false, accumulate: true }, Precision::Bf16);
+    check::<f32, f32, f32>(Case { dims, a_t: false, b_t: false, accumulate: true }, Precision::Fp32);
+}
+
+#[test]
 fn nothing_times_nothing_is_nothing() {
     let cpu = Cpu::with_isa(Isa::portable(), 1);
     let mut c = [1.0f32; 6];
