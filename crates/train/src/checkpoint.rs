@@ -164,6 +164,7 @@ fn files_in(dir: &Path) -> Result<Vec<PathBuf>, Error> {
 /// Compares every file of a checkpoint with its checksum and returns its state.
 pub fn verify(dir: &Path) -> Result<State, Error> {
     let sums: Checksums = read_json(&dir.join("checksums.json"))?;
+    check_version(&dir.join("checksums.json"), sums.format_version)?;
     for (name, want) in &sums.files {
         let path = dir.join(name);
         if name.contains(['/', '\\']) {
@@ -180,19 +181,23 @@ pub fn verify(dir: &Path) -> Result<State, Error> {
         return Err(Error::Damaged { path: dir.join(name), reason: "missing from checksums.json".into() });
     }
     let state: State = read_json(&dir.join("state.json"))?;
-    if state.format_version != FORMAT_VERSION {
-        let reason = format!(
-            "format_version {} was written by another smolt; this one reads {FORMAT_VERSION}",
-            state.format_version
-        );
-        return Err(Error::Damaged { path: dir.join("state.json"), reason });
-    }
+    check_version(&dir.join("state.json"), state.format_version)?;
     Ok(state)
+}
+
+fn check_version(path: &Path, found: u32) -> Result<(), Error> {
+    if found == FORMAT_VERSION {
+        return Ok(());
+    }
+    let reason =
+        format!("format_version {found} was written by another smolt; this one reads {FORMAT_VERSION}");
+    Err(Error::Damaged { path: path.to_path_buf(), reason })
 }
 
 fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T, Error> {
     let text = std::fs::read(path).map_err(reading(path))?;
-    serde_json::from_slice(&text).map_err(|e| Error::Damaged { path: path.to_path_buf(), reason: e.to_string() })
+    serde_json::from_slice(&text)
+        .map_err(|e| Error::Damaged { path: path.to_path_buf(), reason: e.to_string() })
 }
 
 /// Checkpoints of a run in order of step, whether whole or not.
@@ -225,7 +230,13 @@ pub fn newest(run: &Path) -> Result<(Option<(PathBuf, State)>, Vec<Error>), Erro
 }
 
 /// Reads weights and moments of a verified checkpoint into flat buffers laid out for `model`.
-pub fn restore(dir: &Path, model: &Llama, weights: &mut [f32], m: &mut [f32], v: &mut [f32]) -> Result<(), Error> {
+pub fn restore(
+    dir: &Path,
+    model: &Llama,
+    weights: &mut [f32],
+    m: &mut [f32],
+    v: &mut [f32],
+) -> Result<(), Error> {
     let (model_file, moments) = (
         safetensors::File::open(&dir.join("model.safetensors"))?,
         safetensors::File::open(&dir.join("optimizer.safetensors"))?,
@@ -256,3 +267,6 @@ pub fn prune(run: &Path, keep: usize) -> Result<(), Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

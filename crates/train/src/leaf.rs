@@ -92,9 +92,11 @@ mod tests {
         let whole = sum(&cpu, 0..16);
         for workers in [1, 2, 4, 8] {
             let each = 16 / workers;
-            let mut parts: Vec<Vec<f32>> = (0..workers).map(|w| sum(&cpu, w * each..(w + 1) * each)).collect();
+            let mut parts: Vec<Vec<f32>> =
+                (0..workers).map(|w| sum(&cpu, w * each..(w + 1) * each)).collect();
             while parts.len() > 1 {
-                parts = parts.chunks(2).map(|p| p[0].iter().zip(&p[1]).map(|(a, b)| a + b).collect()).collect();
+                parts =
+                    parts.chunks(2).map(|p| p[0].iter().zip(&p[1]).map(|(a, b)| a + b).collect()).collect();
             }
             assert_eq!(parts[0], whole, "{workers} workers");
         }

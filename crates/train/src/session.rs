@@ -104,8 +104,7 @@ pub fn run(mut recipe: Train, options: Options<'_>, hook: &mut dyn StepHook) -> 
     let tokenizer = Tokenizer::load(&tokenizer_dir.join("tokenizer.json"))?;
     recipe.resolve(options.cpu.isa.has_bf16(), tokenizer.vocab_size());
     let folder = RunFolder::create_or_resume(options.out, options.resume)?;
-    lock_recipe(&folder, &recipe)?;
-    folder.write_environment(options.version, options.args)?;
+    check_lock(&folder, &recipe)?;
 
     let loaded = load_model(&recipe, &tokenizer)?;
     let config = loaded.model.config().clone();
@@ -133,6 +132,9 @@ pub fn run(mut recipe: Train, options: Options<'_>, hook: &mut dyn StepHook) -> 
         Validator::new(&trainer.model, t.micro_batch_size, t.sequence_length, precision)
     });
     let extras = companions(&tokenizer_dir);
+    // Not before everything was found fit, so that a recipe that was refused can be mended and run in the same folder.
+    write_lock(&folder, &recipe)?;
+    folder.write_environment(options.version, options.args)?;
     let (trainer, metrics, events) = restore(&folder, &recipe, trainer, &loader, hook)?;
     let board = EventWriter::create(&folder.join("tensorboard"), trainer.step + 1, now())?;
     hook.start(&Start {
@@ -145,7 +147,8 @@ pub fn run(mut recipe: Train, options: Options<'_>, hook: &mut dyn StepHook) -> 
         isa: trainer.cpu.isa.to_string(),
         threads: trainer.cpu.pool.threads(),
     });
-    Session { folder, recipe, trainer, loader, domains, validator, extras, metrics, events, board, hook }.train()
+    Session { folder, recipe, trainer, loader, domains, validator, extras, metrics, events, board, hook }
+        .train()
 }
 
 impl Session<'_> {
@@ -275,12 +278,20 @@ fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map(|d| d.as_secs_f64()).unwrap_or_default()
 }
 
-/// Writes `recipe.lock.toml`, or compares it with the one the run was started with.
-fn lock_recipe(folder: &RunFolder, resolved: &Train) -> Result<(), Failure> {
-    let path = folder.join("recipe.lock.toml");
-    let text = recipe::to_toml(resolved);
+fn lock_path(folder: &RunFolder) -> PathBuf {
+    folder.join("recipe.lock.toml")
+}
+
+fn write_lock(folder: &RunFolder, resolved: &Train) -> Result<(), FileError> {
+    let path = lock_path(folder);
+    if path.exists() { Ok(()) } else { smolt_run::atomic::write(&path, recipe::to_toml(resolved).as_bytes()) }
+}
+
+/// Compares the recipe with the one the run was started with, `recipe.lock.toml`, if it was.
+fn check_lock(folder: &RunFolder, resolved: &Train) -> Result<(), Failure> {
+    let path = lock_path(folder);
     if !path.exists() {
-        return Ok(smolt_run::atomic::write(&path, text.as_bytes())?);
+        return Ok(());
     }
     let locked: Train = recipe::load(&path, &[])?;
     if locked == *resolved {
@@ -304,7 +315,12 @@ fn differences(path: &str, was: &Value, is: &Value, out: &mut Vec<String>) {
             keys.dedup();
             for key in keys {
                 let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                differences(&path, a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null), out);
+                differences(
+                    &path,
+                    a.get(key).unwrap_or(&Value::Null),
+                    b.get(key).unwrap_or(&Value::Null),
+                    out,
+                );
             }
         }
         _ if was != is => out.push(format!("{path} was {was}, now {is}")),

@@ -42,7 +42,12 @@ pub struct Validator {
 
 impl Validator {
     /// Compiles the pass for leaves of `micro_batch_size` sequences.
-    pub fn new(model: &Llama, micro_batch_size: usize, sequence_length: usize, precision: Precision) -> Validator {
+    pub fn new(
+        model: &Llama,
+        micro_batch_size: usize,
+        sequence_length: usize,
+        precision: Precision,
+    ) -> Validator {
         let n = micro_batch_size * sequence_length;
         let pass = model.loss_pass(n, precision, 0.0, false);
         Validator { pass, batch: Batch::new(micro_batch_size, sequence_length), micro_batch_size }
