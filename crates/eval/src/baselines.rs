@@ -11,16 +11,19 @@ pub fn chance(items: &[Item]) -> Score {
     Score { value, stderr: (value * (1.0 - value) / n.max(1) as f64).sqrt(), n }
 }
 
-/// Accuracy of always picking the candidate that is most often right over these very items: the
-/// strongest guess that ignores the question.
+/// Accuracy of always picking the candidate that is most often right in the other items: the strongest
+/// guess that ignores the question. An item does not count for itself, else a rare answer gives itself away.
 pub fn most_frequent_answer(items: &[Item]) -> Score {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for item in items {
         *counts.entry(&item.choices[item.answer]).or_default() += 1;
     }
-    let often = |item: &Item, i: usize| counts.get(item.choices[i].as_str()).copied().unwrap_or(0);
+    let often = |item: &Item, i: usize| {
+        counts.get(item.choices[i].as_str()).copied().unwrap_or(0) - usize::from(i == item.answer)
+    };
     Score::of(items.iter().map(|item| {
-        let pick = (1..item.choices.len()).fold(0, |b, i| if often(item, i) > often(item, b) { i } else { b });
+        let pick =
+            (1..item.choices.len()).fold(0, |b, i| if often(item, i) > often(item, b) { i } else { b });
         pick == item.answer
     }))
 }
@@ -32,13 +35,38 @@ mod tests {
     fn item(choices: &[&str], answer: usize) -> Item {
         let choices = choices.iter().map(ToString::to_string).collect();
         let text = String::new();
-        Item { id: text.clone(), skill: text.clone(), prompt: text.clone(), choices, answer, answer_text: text, chat: vec![] }
+        Item {
+            id: text.clone(),
+            skill: text.clone(),
+            prompt: text.clone(),
+            choices,
+            answer,
+            answer_text: text,
+            chat: vec![],
+        }
     }
 
     #[test]
     fn baselines_of_known_items() {
-        let items = [item(&["a", "b"], 0), item(&["b", "a"], 1), item(&["a", "b", "c", "d"], 2), item(&["b", "c"], 0)];
+        let items = [
+            item(&["a", "b"], 0),
+            item(&["b", "a"], 1),
+            item(&["a", "b", "c", "d"], 2),
+            item(&["b", "c"], 0),
+        ];
         assert!((chance(&items).value - (0.5 + 0.5 + 0.25 + 0.5) / 4.0).abs() < 1e-12);
-        assert!((most_frequent_answer(&items).value - 0.75).abs() < 1e-12);
+        // Right answers are a, a, c, b; without itself each item sees: a 1, a 1, a 2, and nothing of b and c but c 1.
+        assert!((most_frequent_answer(&items).value - 0.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn an_answer_that_occurs_once_does_not_give_itself_away() {
+        let items: Vec<Item> = (0..40)
+            .map(|i| {
+                let choices: Vec<String> = (0..4).map(|c| format!("{i}-{c}")).collect();
+                item(&choices.iter().map(String::as_str).collect::<Vec<_>>(), i % 4)
+            })
+            .collect();
+        assert!((most_frequent_answer(&items).value - 0.25).abs() < 1e-12);
     }
 }

@@ -39,7 +39,10 @@ pub fn answers<'a>(
         .map(|messages| Ok(template.encode(tokenizer, messages, true)?.ids))
         .collect::<Result<Vec<_>, TemplateError>>()?;
     let generations = generate(decoder, &prompts, settings, |_, _| {})?;
-    let text = |g: Generation| Answer { text: tokenizer.decode(&g.tokens, true).trim().to_string(), ended: g.stopped };
+    let text = |g: Generation| Answer {
+        text: tokenizer.decode(&g.tokens, true).trim().to_string(),
+        ended: g.stopped,
+    };
     Ok(generations.into_iter().map(text).collect())
 }
 

@@ -74,7 +74,12 @@ impl LanguageModel for Decoder<'_> {
 }
 
 /// Adds the tokens after the first of candidate `c` to its score.
-fn score_rest(d: &mut Decoder<'_>, questions: &[Question], scores: &mut [Vec<f64>], c: usize) -> Result<(), Error> {
+fn score_rest(
+    d: &mut Decoder<'_>,
+    questions: &[Question],
+    scores: &mut [Vec<f64>],
+    c: usize,
+) -> Result<(), Error> {
     let (mut rows, mut next) = (Vec::new(), Vec::new());
     for (slot, q) in questions.iter().enumerate() {
         let Some(choice) = q.choices.get(c) else { continue };

@@ -3,6 +3,7 @@
 use crate::likelihood::{LanguageModel, Question};
 use smolt_infer::decoder::Error;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// Interpolated Witten–Bell n-grams: at each order, P = (count + types·P_lower) / (total + types).
 ///
@@ -11,9 +12,29 @@ pub struct NGram {
     order: usize,
     vocab_size: usize,
     /// Hash of (context, token) → count, all orders together.
-    counts: HashMap<u64, u32>,
+    counts: Counts<u32>,
     /// Hash of context → (total, distinct tokens).
-    contexts: HashMap<u64, (u32, u32)>,
+    contexts: Counts<(u32, u32)>,
+}
+
+type Counts<T> = HashMap<u64, T, BuildHasherDefault<Mixed>>;
+
+/// Keys are hashes already.
+#[derive(Default)]
+struct Mixed(u64);
+
+impl Hasher for Mixed {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&b| self.0 = self.0.rotate_left(8) ^ u64::from(b));
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 fn hash(tokens: &[u32]) -> u64 {
@@ -21,13 +42,19 @@ fn hash(tokens: &[u32]) -> u64 {
     let mixed = tokens.iter().fold(0xcbf2_9ce4_8422_2325 ^ tokens.len() as u64, |h, &t| {
         (h ^ u64::from(t)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
     });
+    // Tables index by the low bits and tag by the high ones: both must depend on every token.
+    let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
     mixed ^ (mixed >> 32)
 }
 
 impl NGram {
     /// Counts all n-grams up to `order` within each document.
-    pub fn train<'a>(order: usize, vocab_size: usize, documents: impl IntoIterator<Item = &'a [u32]>) -> NGram {
-        let mut model = NGram { order, vocab_size, counts: HashMap::new(), contexts: HashMap::new() };
+    pub fn train<'a>(
+        order: usize,
+        vocab_size: usize,
+        documents: impl IntoIterator<Item = &'a [u32]>,
+    ) -> NGram {
+        let mut model = NGram { order, vocab_size, counts: Counts::default(), contexts: Counts::default() };
         for document in documents {
             for end in 1..=document.len() {
                 for n in 1..=order.min(end) {
@@ -69,11 +96,14 @@ impl LanguageModel for NGram {
     fn log_likelihoods(&mut self, questions: &[Question]) -> Result<Vec<Vec<f64>>, Error> {
         let score = |q: &Question, choice: &[u32]| {
             let mut context = q.prompt.clone();
-            choice.iter().map(|&token| {
-                let p = self.probability(&context, token).ln();
-                context.push(token);
-                p
-            }).sum()
+            choice
+                .iter()
+                .map(|&token| {
+                    let p = self.probability(&context, token).ln();
+                    context.push(token);
+                    p
+                })
+                .sum()
         };
         Ok(questions.iter().map(|q| q.choices.iter().map(|c| score(q, c)).collect()).collect())
     }

@@ -46,7 +46,10 @@ impl Format {
                 let stem = item.prompt.trim_end().trim_end_matches("Answer:").trim_end();
                 let letters = item.choices.iter().zip('A'..);
                 let options: String = letters.clone().map(|(c, letter)| format!("\n{letter}. {c}")).collect();
-                (format!("{stem}{options}\nAnswer:"), letters.map(|(_, letter)| format!(" {letter}")).collect())
+                (
+                    format!("{stem}{options}\nAnswer:"),
+                    letters.map(|(_, letter)| format!(" {letter}")).collect(),
+                )
             }
         }
     }
@@ -100,7 +103,8 @@ pub fn parse(text: &str) -> Result<Vec<Item>, (usize, String)> {
                 return Err((i + 1, format!("{} choices; an item has 2 to 26", item.choices.len())));
             }
             if item.answer >= item.choices.len() {
-                let reason = format!("answer {} of {} choices; it counts from 0", item.answer, item.choices.len());
+                let reason =
+                    format!("answer {} of {} choices; it counts from 0", item.answer, item.choices.len());
                 return Err((i + 1, reason));
             }
             if item.choices.iter().any(String::is_empty) {
