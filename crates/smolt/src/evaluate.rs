@@ -172,7 +172,10 @@ fn load_items(plan: &Plan) -> Result<Vec<(String, Vec<Item>)>, Failure> {
         .collect();
     files.sort();
     if files.is_empty() {
-        return Err(Failure::bad_input(format!("{}: no SKILL.jsonl files of test items here", dir.display())));
+        return Err(Failure::bad_input(format!(
+            "{}: no SKILL.jsonl files of test items here",
+            dir.display()
+        )));
     }
     let name = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     files.iter().map(|path| Ok((name(path), task::load(path)?))).collect()
@@ -274,9 +277,8 @@ fn average(skills: &[SkillScores]) -> SkillScores {
         let scores: Vec<Score> = skills.iter().filter_map(f).collect();
         (scores.len() == skills.len()).then(|| Score::macro_average(&scores))
     };
-    let always = |f: &dyn Fn(&SkillScores) -> Score| {
-        Score::macro_average(&skills.iter().map(f).collect::<Vec<_>>())
-    };
+    let always =
+        |f: &dyn Fn(&SkillScores) -> Score| Score::macro_average(&skills.iter().map(f).collect::<Vec<_>>());
     SkillScores {
         skill: "macro average".into(),
         cloze: always(&|s| s.cloze),
@@ -291,8 +293,11 @@ fn average(skills: &[SkillScores]) -> SkillScores {
 
 /// The score table for people.
 pub(crate) fn table(scores: &Scores) -> String {
-    let header = ["skill", "cloze", "exact match", "chance", "most frequent", "n-gram", "untrained", "options shown"];
-    let share = |s: Option<Score>| s.map_or("-".into(), |s| format!("{:.1}±{:.1}", 100.0 * s.value, 100.0 * s.stderr));
+    let header =
+        ["skill", "cloze", "exact match", "chance", "most frequent", "n-gram", "untrained", "options shown"];
+    let share = |s: Option<Score>| {
+        s.map_or("-".into(), |s| format!("{:.1}±{:.1}", 100.0 * s.value, 100.0 * s.stderr))
+    };
     let rows: Vec<Vec<String>> = scores
         .skills
         .iter()

@@ -108,7 +108,12 @@ fn bars(page: &mut String, s: &Scores) {
     }
     if let Some(ended) = s.ended {
         let value = 100.0 * ended.value;
-        rows.push(("chat answers that end within the limit, %", format!("{value:.1}"), "≥ 95", value >= 95.0));
+        rows.push((
+            "chat answers that end within the limit, %",
+            format!("{value:.1}"),
+            "≥ 95",
+            value >= 95.0,
+        ));
     }
     if let (Some(ours), Some(zstd)) = (s.bits_per_byte, s.zstd_bits_per_byte) {
         let saved = 100.0 * (1.0 - ours / zstd);
@@ -169,11 +174,13 @@ fn training(page: &mut String, run: &Training) -> Result<(), Failure> {
         lines.iter().filter_map(|l| Some((l["step"].as_f64()?, l[key].as_f64()?))).collect()
     };
     let validation = |line: &Value| line["validation_bits_per_byte"].as_object().cloned().unwrap_or_default();
-    let mut domains: Vec<String> = lines.iter().flat_map(|l| validation(l).keys().cloned().collect::<Vec<_>>()).collect();
+    let mut domains: Vec<String> =
+        lines.iter().flat_map(|l| validation(l).keys().cloned().collect::<Vec<_>>()).collect();
     domains.sort();
     domains.dedup();
     let of_domain = |name: &String| {
-        let points = lines.iter().filter_map(|l| Some((l["step"].as_f64()?, validation(l).get(name)?.as_f64()?)));
+        let points =
+            lines.iter().filter_map(|l| Some((l["step"].as_f64()?, validation(l).get(name)?.as_f64()?)));
         Series::new(name.clone(), points.collect())
     };
     let panel = |label: &str, series: Vec<Series>| Panel { y_label: label.into(), log_y: false, series };
@@ -195,7 +202,8 @@ fn training(page: &mut String, run: &Training) -> Result<(), Failure> {
     page.push_str(&plot(format!("{}: schedule", run.name), panels));
     let speed = Series::new("tokens per second", series("tokens_per_second"));
     page.push_str(&plot(format!("{}: throughput", run.name), vec![panel("tokens per second", vec![speed])]));
-    let environment: Value = serde_json::from_str(&read(&run.folder.join("environment.json"))?).unwrap_or_default();
+    let environment: Value =
+        serde_json::from_str(&read(&run.folder.join("environment.json"))?).unwrap_or_default();
     let fact = |key: &str| escape(environment[key].as_str().unwrap_or("?"));
     let _ = write!(
         page,
@@ -221,7 +229,8 @@ fn conversations(page: &mut String, inputs: &Inputs<'_>) -> Result<(), Failure> 
         .iter()
         .map(|p| Ok(template.encode(&chat.tokenizer, &[Message::new("user", p.clone())], true)?.ids))
         .collect::<Result<Vec<_>, Failure>>()?;
-    let settings = Settings { max_tokens: 48, stop: chat.stop_tokens(), sampling: Sampling::default(), seed: 0 };
+    let settings =
+        Settings { max_tokens: 48, stop: chat.stop_tokens(), sampling: Sampling::default(), seed: 0 };
     let answer = |folder: &ModelFolder| -> Result<Vec<String>, Failure> {
         let capacity = folder.loaded.model.config().max_position_embeddings;
         let mut decoder = folder.decoder(&cpu, Precision::Fp32, 8, capacity);
@@ -232,7 +241,9 @@ fn conversations(page: &mut String, inputs: &Inputs<'_>) -> Result<(), Failure> 
     let (first, second) = (answer(&ModelFolder::load(before)?)?, answer(&chat)?);
     page.push_str("<h2>The same prompts before and after SFT</h2><table><tr><th>prompt</th><th>before</th><th>after</th></tr>");
     for ((prompt, before), after) in inputs.prompts.iter().zip(first).zip(second) {
-        let cell = |text: &str| format!("<td style=\"text-align:left;white-space:pre-wrap\">{}</td>", escape(text.trim()));
+        let cell = |text: &str| {
+            format!("<td style=\"text-align:left;white-space:pre-wrap\">{}</td>", escape(text.trim()))
+        };
         let _ = write!(page, "<tr>{}{}{}</tr>", cell(prompt), cell(&before), cell(&after));
     }
     page.push_str("</table>");
@@ -245,7 +256,8 @@ fn answers(page: &mut String, samples: &[Sample]) {
     }
     page.push_str("<h2>Test questions and answers</h2><table><tr><th>skill</th><th>question</th><th>answer</th><th>expected</th></tr>");
     for s in samples {
-        let cell = |text: &str| format!("<td style=\"text-align:left;white-space:pre-wrap\">{}</td>", escape(text));
+        let cell =
+            |text: &str| format!("<td style=\"text-align:left;white-space:pre-wrap\">{}</td>", escape(text));
         let _ = write!(
             page,
             "<tr><td>{}</td>{}{}{}</tr>",

@@ -109,7 +109,13 @@ pub(crate) fn run(action: Action) -> Outcome {
             pass.program.profile();
         }
         let start = Instant::now();
-        let run = Run { cpu: &cpu, layout: model.layout(), weights: &weights, grads: Some(&mut grads), cache: None };
+        let run = Run {
+            cpu: &cpu,
+            layout: model.layout(),
+            weights: &weights,
+            grads: Some(&mut grads),
+            cache: None,
+        };
         pass.program.run(run);
         optimizer.step(&cpu, &mut weights, &grads, 1e-3, step as u64 + 1);
         if step >= args.warmup {

@@ -47,7 +47,10 @@ pub(crate) fn run(action: Action) -> Outcome {
             let status = result.as_ref().map_or_else(ToString::to_string, |_| "whole".into());
             vec![path.display().to_string(), step.to_string(), status]
         };
-        output::line(output::table(&["checkpoint", "step", "state"], &checked.iter().map(row).collect::<Vec<_>>()));
+        output::line(output::table(
+            &["checkpoint", "step", "state"],
+            &checked.iter().map(row).collect::<Vec<_>>(),
+        ));
     }
     let damaged = checked.iter().any(|(_, _, result)| result.is_err());
     Ok(if verify && damaged { ExitCode::from(Exit::Failed.code()) } else { ExitCode::SUCCESS })

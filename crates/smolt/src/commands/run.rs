@@ -37,10 +37,10 @@ pub(crate) fn run(args: Args) -> Outcome {
     }
     let reports = reports?;
     if args.json {
-        let row = |r: &graph::Report| {
-            json!({"step": r.name, "ran": r.outcome == graph::Outcome::Ran, "seconds": r.seconds, "output": r.output})
-        };
-        output::json(&json!({"out": out.display().to_string(), "steps": reports.iter().map(row).collect::<Vec<_>>()}));
+        let row = |r: &graph::Report| json!({"step": r.name, "ran": r.outcome == graph::Outcome::Ran, "seconds": r.seconds, "output": r.output});
+        output::json(
+            &json!({"out": out.display().to_string(), "steps": reports.iter().map(row).collect::<Vec<_>>()}),
+        );
         return Ok(ExitCode::SUCCESS);
     }
     let report = out.join("report/report.html");

@@ -1,8 +1,8 @@
 //! `smolt train`
 
+use crate::Outcome;
 use crate::device::DeviceArgs;
 use crate::output::{self, bytes, thousands};
-use crate::Outcome;
 use serde_json::json;
 use smolt_run::error::Failure;
 use smolt_run::progress::Progress;

@@ -14,9 +14,9 @@ use smolt_run::recipe::Document;
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
+use steps::Context;
 pub(crate) use steps::tokenize::{chats as tokenize_chats, documents as tokenize_documents};
 pub(crate) use steps::tokenizer::{TokenizerSettings, train as train_tokenizer};
-use steps::Context;
 
 smolt_run::recipe! {
     /// A pipeline: steps that feed each other.
@@ -74,7 +74,8 @@ pub(crate) fn load(path: &Path, sets: &[String]) -> Result<Loaded, Failure> {
             let (mut inputs, mut outside) = (Vec::new(), serde_json::Map::new());
             references(&work.settings(), base, &mut inputs, &mut outside)?;
             let settings = json!({"settings": work.settings(), "outside": outside});
-            let step = graph::Step { name, kind: kind.to_string(), version: work.version(), settings, inputs };
+            let step =
+                graph::Step { name, kind: kind.to_string(), version: work.version(), settings, inputs };
             Ok((step, work))
         })
         .collect::<Result<Vec<_>, Failure>>()?;
@@ -156,4 +157,3 @@ pub(crate) fn run(
 pub(crate) fn default_out(pipeline: &Loaded) -> PathBuf {
     Path::new("runs").join(&pipeline.name)
 }
-

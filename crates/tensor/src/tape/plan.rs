@@ -39,7 +39,8 @@ fn touch(lives: &mut BTreeMap<usize, RangeInclusive<usize>>, key: usize, time: u
 
 impl Plan {
     pub(crate) fn new(values: &[ValueInfo], nodes: &[Box<dyn Node>], training: bool) -> Plan {
-        let mut plan = Plan { values: vec![None; values.len()], grads: vec![None; values.len()], ..Plan::default() };
+        let mut plan =
+            Plan { values: vec![None; values.len()], grads: vec![None; values.len()], ..Plan::default() };
         let end = 2 * nodes.len();
         let mut value_lives = BTreeMap::new();
         let mut grad_lives = BTreeMap::new();
@@ -87,7 +88,9 @@ impl Plan {
         let lives = value_lives.into_iter().map(|(i, life)| (i, false, life));
         let blocks: Vec<(usize, bool, Block)> = lives
             .chain(grad_lives.into_iter().map(|(i, life)| (i, true, life)))
-            .map(|(i, grad, life)| (i, grad, Block { bytes: values[i].bytes().next_multiple_of(ALIGN), life }))
+            .map(|(i, grad, life)| {
+                (i, grad, Block { bytes: values[i].bytes().next_multiple_of(ALIGN), life })
+            })
             .collect();
         plan.place(blocks);
         plan

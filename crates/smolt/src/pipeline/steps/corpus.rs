@@ -15,7 +15,8 @@ pub(super) fn run(settings: &CorpusSettings, context: &Context<'_>) -> Result<()
     smolt_data::corpus::write_jsonl(context.folder)?;
     if settings.prose_documents > 0 {
         let path = context.folder.join("prose.train.jsonl");
-        let text = std::fs::read_to_string(&path).map_err(|e| smolt_run::error::FileError::reading(&path, e))?;
+        let text =
+            std::fs::read_to_string(&path).map_err(|e| smolt_run::error::FileError::reading(&path, e))?;
         let kept: Vec<&str> = text.lines().take(settings.prose_documents).collect();
         smolt_run::atomic::write(&path, format!("{}\n", kept.join("\n")).as_bytes())?;
     }

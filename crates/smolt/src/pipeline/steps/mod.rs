@@ -15,7 +15,6 @@ use smolt_run::error::Failure;
 use smolt_run::recipe::{self, Document};
 use std::path::{Path, PathBuf};
 
-
 /// Where a step runs.
 pub(crate) struct Context<'a> {
     /// Folder of the pipeline file: base of relative paths.

@@ -5,7 +5,8 @@ use crate::output;
 use serde_json::{Map, json};
 use smolt_data::document::{Chat, Documents, JsonLines};
 use smolt_data::tokenize::{
-    ChatEncoder, ChatOptions, DocumentOptions, Overlong, Report, TextEncoder, tokenize_chats, tokenize_documents,
+    ChatEncoder, ChatOptions, DocumentOptions, Overlong, Report, TextEncoder, tokenize_chats,
+    tokenize_documents,
 };
 use smolt_run::error::{Failure, FileError};
 use smolt_text::template::{ChatTemplate, Message};
