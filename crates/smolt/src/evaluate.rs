@@ -98,10 +98,7 @@ pub(crate) struct Sample {
 pub(crate) fn run(plan: &Plan) -> Result<Scores, Failure> {
     let folder = ModelFolder::load(&plan.model)?;
     let cpu = Cpu::new(plan.threads).map_err(|e| Failure::bad_input(e.to_string()))?;
-    let precision = match plan.precision {
-        PrecisionSetting::Auto if cpu.isa.has_bf16() => Precision::Bf16,
-        other => other.resolved(),
-    };
+    let precision = plan.precision.resolve(cpu.isa);
     let mut tasks = load_items(plan)?;
     if plan.items_per_skill > 0 {
         tasks.iter_mut().for_each(|(_, items)| items.truncate(plan.items_per_skill));

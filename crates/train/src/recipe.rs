@@ -6,6 +6,7 @@ use smolt_arch::ModelConfig;
 use smolt_run::error::Failure;
 use smolt_run::recipe;
 use smolt_tensor::gemm::Precision;
+use smolt_tensor::isa::Isa;
 use std::path::{Path, PathBuf};
 
 pub use crate::schedule::{Decay, Wsd};
@@ -157,7 +158,7 @@ recipe! {
         Fp32 = "fp32",
         /// bf16 operands.
         Bf16 = "bf16",
-        /// bf16 where the CPU multiplies it natively, else fp32.
+        /// bf16 where the CPU's bf16 products outrun its fp32 ones, else fp32.
         Auto = "auto",
     }
 }
@@ -204,10 +205,11 @@ impl Train {
 
     /// Replaces `auto` and the sizes left to the tokenizer by what they stand for on this machine, so that the locked
     /// recipe says everything.
-    pub fn resolve(&mut self, has_bf16: bool, tokenizer_vocab: usize) {
-        if self.train.precision == PrecisionSetting::Auto {
-            self.train.precision = if has_bf16 { PrecisionSetting::Bf16 } else { PrecisionSetting::Fp32 };
-        }
+    pub fn resolve(&mut self, isa: Isa, tokenizer_vocab: usize) {
+        self.train.precision = match self.train.precision.resolve(isa) {
+            Precision::Bf16 => PrecisionSetting::Bf16,
+            Precision::Fp32 => PrecisionSetting::Fp32,
+        };
         let (m, t) = (&mut self.model, &self.train);
         if m.from.is_none() {
             m.head_dim.get_or_insert(m.hidden_size / m.num_attention_heads.max(1));
@@ -227,11 +229,12 @@ impl Train {
 }
 
 impl PrecisionSetting {
-    /// The engine's precision; `auto` must have been resolved.
-    pub fn resolved(self) -> Precision {
+    /// The engine's precision on a CPU.
+    pub fn resolve(self, isa: Isa) -> Precision {
         match self {
             PrecisionSetting::Bf16 => Precision::Bf16,
-            PrecisionSetting::Fp32 | PrecisionSetting::Auto => Precision::Fp32,
+            PrecisionSetting::Fp32 => Precision::Fp32,
+            PrecisionSetting::Auto => Precision::auto(isa),
         }
     }
 }

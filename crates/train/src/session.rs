@@ -102,8 +102,9 @@ struct Session<'a> {
 pub fn run(mut recipe: Train, options: Options<'_>, hook: &mut dyn StepHook) -> Result<Summary, Failure> {
     let tokenizer_dir = PathBuf::from(&recipe.data.tokenizer);
     let tokenizer = Tokenizer::load(&tokenizer_dir.join("tokenizer.json"))?;
-    recipe.resolve(options.cpu.isa.has_bf16(), tokenizer.vocab_size());
     let folder = RunFolder::create_or_resume(options.out, options.resume)?;
+    keep_precision(&folder, &mut recipe)?;
+    recipe.resolve(options.cpu.isa, tokenizer.vocab_size());
     check_lock(&folder, &recipe)?;
 
     let loaded = load_model(&recipe, &tokenizer)?;
@@ -120,7 +121,7 @@ pub fn run(mut recipe: Train, options: Options<'_>, hook: &mut dyn StepHook) -> 
             recipe.train.sequence_length, config.max_position_embeddings
         )));
     }
-    let precision = recipe.train.precision.resolved();
+    let precision = recipe.train.precision.resolve(options.cpu.isa);
     let predicted_memory = check_memory(&recipe, &config, precision, options.cpu.pool.threads())?;
     let loader = open_sources(&recipe, layout)?;
     let domains = open_domains(&recipe, layout, &tokenizer)?;
@@ -285,6 +286,15 @@ fn lock_path(folder: &RunFolder) -> PathBuf {
 fn write_lock(folder: &RunFolder, resolved: &Train) -> Result<(), FileError> {
     let path = lock_path(folder);
     if path.exists() { Ok(()) } else { smolt_run::atomic::write(&path, recipe::to_toml(resolved).as_bytes()) }
+}
+
+/// `auto` was decided when the run started: another machine goes on with the same arithmetic.
+fn keep_precision(folder: &RunFolder, recipe: &mut Train) -> Result<(), Failure> {
+    let path = folder.join("recipe.lock.toml");
+    if recipe.train.precision == PrecisionSetting::Auto && path.exists() {
+        recipe.train.precision = recipe::load::<Train>(&path, &[])?.train.precision;
+    }
+    Ok(())
 }
 
 /// Compares the recipe with the one the run was started with, `recipe.lock.toml`, if it was.

@@ -65,6 +65,18 @@ pub enum Precision {
     Bf16,
 }
 
+impl Precision {
+    /// bf16 where the CPU's bf16 products outrun its fp32 ones, else fp32: what `auto` stands for.
+    pub fn auto(isa: crate::isa::Isa) -> Precision {
+        #[cfg(target_arch = "x86_64")]
+        if isa.has_bf16() && avx512bf16::pays() {
+            return Precision::Bf16;
+        }
+        let _ = isa;
+        Precision::Fp32
+    }
+}
+
 /// A `[rows, cols]` view with strides, one of which is 1.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a, E> {
