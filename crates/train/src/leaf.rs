@@ -23,11 +23,11 @@ impl LeafTree {
 
     /// Number of gradient buffers that `leaves` leaves need.
     pub fn buffers(leaves: usize) -> usize {
-        leaves.max(1).ilog2() as usize + usize::from(leaves > 1 || leaves == 1)
+        leaves.max(1).ilog2() as usize + 1
     }
 
     /// The buffer for the next leaf's gradient, contents unspecified; call [`LeafTree::push`] when full.
-    pub fn next(&mut self) -> &mut [f32] {
+    pub fn buffer(&mut self) -> &mut [f32] {
         if self.buffers.len() == self.open.len() {
             self.buffers.push(Slab::new(self.len * 4));
         }
@@ -52,7 +52,7 @@ impl LeafTree {
             self.merge(cpu);
         }
         self.open.clear();
-        self.next()
+        self.buffer()
     }
 
     fn merge(&mut self, cpu: &Cpu) {
@@ -80,7 +80,7 @@ mod tests {
     fn sum(cpu: &Cpu, leaves: std::ops::Range<usize>) -> Vec<f32> {
         let mut tree = LeafTree::new(37);
         for i in leaves {
-            tree.next().copy_from_slice(&leaf(i));
+            tree.buffer().copy_from_slice(&leaf(i));
             tree.push(cpu);
         }
         tree.finish(cpu).to_vec()
@@ -111,7 +111,7 @@ mod tests {
             let mut tree = LeafTree::new(37);
             for _ in 0..2 {
                 for i in 0..leaves {
-                    tree.next().copy_from_slice(&leaf(i));
+                    tree.buffer().copy_from_slice(&leaf(i));
                     tree.push(&cpu);
                 }
                 let got = tree.finish(&cpu).to_vec();
@@ -120,7 +120,7 @@ mod tests {
                     assert!((f64::from(*got) - want).abs() < 1e-3, "{leaves} leaves");
                 }
             }
-            assert!(tree.buffers.len() <= LeafTree::buffers(leaves) + 1);
+            assert_eq!(tree.buffers.len(), LeafTree::buffers(leaves), "{leaves} leaves");
         }
     }
 }
