@@ -217,8 +217,11 @@ pub fn list(run: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
     Ok(found)
 }
 
-/// The newest whole checkpoint, and those newer that are damaged with the reason of each.
-pub fn newest(run: &Path) -> Result<(Option<(PathBuf, State)>, Vec<Error>), Error> {
+/// The newest whole checkpoint with its state, and what is wrong with each newer one.
+pub type Newest = (Option<(PathBuf, State)>, Vec<Error>);
+
+/// Looks for the newest whole checkpoint.
+pub fn newest(run: &Path) -> Result<Newest, Error> {
     let mut damaged = Vec::new();
     for (_, path) in list(run)?.into_iter().rev() {
         match verify(&path) {

@@ -193,7 +193,7 @@ impl Trainer {
             cpu: &self.cpu,
             layout: self.model.layout(),
             weights: &self.weights,
-            grads: Some(self.tree.next()),
+            grads: Some(self.tree.buffer()),
             cache: None,
         });
         self.tree.push(&self.cpu);

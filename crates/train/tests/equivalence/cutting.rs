@@ -66,7 +66,7 @@ fn worker(loader: &Loader, leaves: Leaves, worker: u64, workers: u64, precision:
             cpu: &cpu,
             layout: loaded.model.layout(),
             weights: &loaded.weights,
-            grads: Some(tree.next()),
+            grads: Some(tree.buffer()),
             cache: None,
         });
         tree.push(&cpu);

@@ -86,7 +86,8 @@ fn a_damaged_checkpoint_is_passed_over_and_said_so() {
     let cut = |path: &Path| fs::write(path, &fs::read(path).unwrap()[..100]).unwrap();
     let remove = |path: &Path| fs::remove_file(path).unwrap();
     let empty = |path: &Path| fs::write(path, b"").unwrap();
-    let damages: [(&str, &dyn Fn(&Path)); 8] = [
+    type Damage<'a> = &'a dyn Fn(&Path);
+    let damages: [(&str, Damage<'_>); 8] = [
         ("model.safetensors", &flip),
         ("optimizer.safetensors", &flip),
         ("optimizer.safetensors", &cut),
