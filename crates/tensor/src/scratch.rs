@@ -21,6 +21,10 @@ pub fn with<T: bytemuck::Pod, R>(len: usize, f: impl FnOnce(&mut [T]) -> R) -> R
     if slab.len() < bytes {
         slab = Slab::new(bytes);
     }
+    if cfg!(any(test, feature = "checks")) {
+        // NaN in every storage type: a kernel that reads what it did not write fails its tests.
+        slab.bytes_mut()[..bytes].fill(0xff);
+    }
     let result = f(&mut bytemuck::cast_slice_mut(&mut slab.bytes_mut()[..bytes])[..len]);
     FREE.with_borrow_mut(|free| free.push(slab));
     result
