@@ -6,15 +6,13 @@
 SOURCES holds the files that works.toml names. Writes {prose,code}.{train,held-out}.jsonl.zst (one JSON document a
 line: id, source, text) and SOURCES.md beside this script. Needs Python 3.11 and the zstd command.
 
-Formats of a work:
-  html       a page of mdBook: its paragraphs and list items, split at each <h1>
-  markdown   paragraphs of prose, without code blocks, tables and markup; each file a document
-  gutenberg  plain text between the START and END marks, unwrapped, split at chapter headings
-  source     source files as they are; each file a document
+Formats of a work; each part of one is a work of its own:
+  verses  lines "BookChapter:Verse text"; a part is a book, a paragraph a chapter without its numbers
+  jargon  the Jargon File as plain text; a part is what stands under one of its headings, `until` another
+  source  source files as they are; each file a document
 """
 
 import glob
-import html.parser
 import json
 import os
 import re
@@ -23,51 +21,10 @@ import sys
 import tomllib
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-PIECE = 24_000  # a longer document is cut at a paragraph, so that one document is one sitting
-QUOTES = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "—": "--", "–": "-", "…": "...", "\u00a0": " ", "\u00ad": None, "\u200b": None})
-CHAPTER = re.compile(r"^\s*(chapter|book|part|letter|stave)\s+[\divxlc]+\b.*$", re.I)
-
-
-class Paragraphs(html.parser.HTMLParser):
-    """The text of <p> and <li> under <main>, never of <pre>; None marks a new chapter."""
-
-    def __init__(self):
-        super().__init__()
-        self.out, self.text, self.skip, self.inside = [], None, 0, 0
-
-    def handle_starttag(self, tag, attrs):
-        if tag == "main":
-            self.inside += 1
-        elif tag in ("pre", "script", "style", "table", "nav"):
-            self.skip += 1
-        elif tag == "h1" and self.inside:
-            self.out.append(None)
-        elif tag in ("p", "li") and self.inside and not self.skip:
-            self.flush()
-            self.text = []
-
-    def handle_endtag(self, tag):
-        if tag == "main":
-            self.inside -= 1
-        elif tag in ("pre", "script", "style", "table", "nav"):
-            self.skip -= 1
-        elif tag in ("p", "li"):
-            self.flush()
-
-    def handle_data(self, data):
-        if self.text is not None and not self.skip:
-            self.text.append(data)
-
-    def flush(self):
-        if self.text:
-            self.out.append("".join(self.text))
-        self.text = None
-
-
-def tidy(paragraphs):
-    """One line a paragraph, straight quotes, nothing that is not a sentence."""
-    lines = (" ".join(p.translate(QUOTES).split()) for p in paragraphs)
-    return [line for line in lines if len(line) >= 40 and line[-1] in ".!?:\"')"]
+PIECE = 3_000  # characters after which a document of prose ends with the paragraph (a chapter) or entry
+PLAIN = {"‘": "'", "’": "'", "´": "'", "“": '"', "”": '"', "—": "--", "−": "-", "…": "...", "·": ""}
+PLAIN = str.maketrans(PLAIN)
+PARTING = re.compile(r"^(?!   \S) *((?:Part [IVX]+|Appendix [A-Z])\. .*|Bibliography)$", re.M)
 
 
 def read(path):
@@ -75,47 +32,48 @@ def read(path):
         return file.read()
 
 
-def from_html(path):
-    parser = Paragraphs()
-    parser.feed(read(path))
-    parser.flush()
-    chapter = []
-    for paragraph in parser.out + [None]:
-        if paragraph is None:
-            yield tidy(chapter)
-            chapter = []
-        else:
-            chapter.append(paragraph)
+def from_verses(work, text):
+    """Each chapter, as one paragraph."""
+    chapters = {}
+    for chapter, verse in re.findall(rf"^{work['part']}(\d+):\d+ (.*)$", text, re.M):
+        chapters.setdefault(chapter, []).append(verse.strip())
+    return [[" ".join(verses)] for verses in chapters.values()]
 
 
-def from_markdown(path):
-    text = re.sub(r"<!--.*?-->", "", read(path), flags=re.S)
-    text = re.sub(r"^(```|~~~).*?^\1", "", text, flags=re.S | re.M)
-    text = re.sub(r"\[([^\]]*)\](\([^)]*\)|\[[^\]]*\])?", r"\1", text)
-    text = re.sub(r"[`*]|<[^>]+>", "", text)
-    blocks = (re.sub(r"^(\d+\.|[-+>])\s+", "", block.strip()) for block in re.split(r"\n\s*\n|\n(?=\s*[-+] )", text))
-    yield tidy(block for block in blocks if not re.match(r"#|\||\w+: |\S+:", block))
+def paragraph(block):
+    """A block of running text as one line; None for headings, figures, tables, links and addresses."""
+    lines = block.split("\n")
+    if not all(re.match(r"   \S", line) for line in lines) or re.search(r"[─-╿═]|\S@\S+\.\w|^   \|", block):
+        return None
+    text = " ".join(block.translate(PLAIN).split())
+    text = re.sub(r"\{([^{}]*)\}", r"\1", text)
+    return text if text.endswith((".", "!", "?", ":", '"', "'", ")", "]")) else None
 
 
-def from_gutenberg(path):
-    text = read(path)
-    begin = re.search(r"^\*\*\* ?START OF.*?\*\*\*\s*$", text, re.M)
-    end = re.search(r"^(\*\*\* ?END OF|End of (the )?Project Gutenberg)", text, re.M)
-    text = text[begin.end() if begin else 0 : end.start() if end else None]
-    if "gutenberg" in text.lower():
-        text = "\n\n".join(p for p in re.split(r"\n\s*\n", text) if "gutenberg" not in p.lower())
-    text = re.sub(r"\[Illustration[^\]]*\]|_", "", text)
-    chapter = []
-    for block in re.split(r"\n\s*\n", text):
-        if CHAPTER.match(block.strip().split("\n")[0] if block.strip() else ""):
-            yield tidy(chapter)
-            chapter = []
-        else:
-            chapter.append(block)
-    yield tidy(chapter)
+def from_jargon(work, text):
+    """Each entry of the lexicon, or each paragraph of running text, without the tables of contents."""
+    pieces = PARTING.split(text.replace("\u00a0", " "))
+    text = pieces[pieces.index(work["part"]) + 1]
+    text = text.split(f"\n{work['until']}\n")[0] if "until" in work else text
+    entries, word = [], None
+    lexicon = re.search(r"^   :", text, re.M)
+    for block in re.split(r"\n\s*\n", text[lexicon.start() :] if lexicon else text):
+        head = re.match(r"   :([^:]+): ?(.*)", " ".join(block.split("\n")))
+        if head and lexicon:
+            # Pronunciations between slashes are in a notation of the File's own.
+            grammar = re.sub(r"/[^/]*/(,| or)? *", "", " ".join(head[2].split()))
+            word = f"{head[1]}, {grammar}" if grammar else f"{head[1]}."
+            entries.append([])
+        elif (line := paragraph(block)) and (lexicon or len(line) >= 24):
+            if not lexicon:
+                entries.append([])
+            line = f"{word} {line}".translate(PLAIN) if word else line
+            entries[-1].append(line)
+            word = None
+    return entries
 
 
-READERS = {"html": from_html, "markdown": from_markdown, "gutenberg": from_gutenberg}
+READERS = {"verses": from_verses, "jargon": from_jargon}
 
 
 def documents(work, root):
@@ -124,23 +82,31 @@ def documents(work, root):
     paths = [p for p in paths if os.path.isfile(p)]
     if not paths:
         sys.exit(f"{work['id']}: no file matches {work['files']} under {root}")
-    number = 0
-    for path in paths:
-        if work["format"] == "source":
+    if work["format"] == "source":
+        for path in paths:
             text = read(path)
             if 300 <= len(text) <= 60_000 and "\0" not in text and max(map(len, text.split("\n"))) <= 200:
                 yield f"{work['id']}/{os.path.relpath(path, os.path.join(root, work['base']))}", text
-            continue
-        for chapter in READERS[work["format"]](path):
-            while chapter:
-                size, take = 0, 0
-                while take < len(chapter) and size < PIECE:
-                    size += len(chapter[take])
-                    take += 1
-                if size >= 200:
-                    number += 1
-                    yield f"{work['id']}/{number:03}", "\n\n".join(chapter[:take]) + "\n"
-                chapter = chapter[take:]
+        return
+    pages = [[]]
+    for entry in READERS[work["format"]](work, read(paths[0])):
+        if sum(map(len, pages[-1])) >= PIECE:
+            pages.append([])
+        pages[-1].extend(entry)
+    # A short last page belongs to the one before it.
+    if len(pages) > 1 and sum(map(len, pages[-1])) < PIECE // 4:
+        last = pages.pop()
+        pages[-1].extend(last)
+    for number, page in enumerate(pages, 1):
+        yield f"{work['id']}/{number:03}", "\n\n".join(page) + "\n"
+
+
+def works(manifest):
+    """The works of the manifest, each part of one with the keys of the whole."""
+    for work in manifest["work"]:
+        for part in work.get("parts", [{}]):
+            name = {"id": f"{work['id']}-{part['id']}"} if part else {}
+            yield {**work, **part, **name}
 
 
 def compress(name, lines):
@@ -154,31 +120,33 @@ def main():
     root = sys.argv[1]
     with open(os.path.join(HERE, "works.toml"), "rb") as file:
         manifest = tomllib.load(file)
-    groups, rows, licences, seen = {}, [], {}, set()
-    for work in manifest["work"]:
+    groups, rows, notices, seen = {}, [], {}, set()
+    for work in works(manifest):
         lines = []
         for id, text in documents(work, root):
-            # The same text twice (vendored copies, repeated boilerplate pages) teaches nothing and can leak into held-out.
+            # The same text twice (a vendored copy) teaches nothing and can leak into held-out.
             if text not in seen:
                 seen.add(text)
                 lines.append({"id": id, "source": work["id"], "text": text})
         size = sum(len(line["text"].encode()) for line in lines)
         groups.setdefault(f"{work['kind']}.{work['split']}", []).extend(lines)
         rows.append((work, len(lines), size))
-        for licence in work["licence_files"]:
-            licences.setdefault(read(os.path.join(root, licence)).strip(), []).append(work["id"])
+        texts = [read(os.path.join(root, file)) for file in work.get("licence_files", [])]
+        for notice in texts or [work["notice"]]:
+            notices.setdefault(notice.strip("\n"), []).append(work["id"])
     for name, lines in groups.items():
         compress(name, lines)
     with open(os.path.join(HERE, "SOURCES.md"), "w", encoding="utf-8") as out:
-        out.write(manifest["preface"].strip() + "\n\n| work | title | author | year | origin | licence | kind | split | documents | bytes |\n|---|---|---|---|---|---|---|---|---|---|\n")
+        columns = ("id", "title", "author", "year", "origin", "licence", "kind", "split")
+        out.write(manifest["preface"].strip() + "\n\n| work | " + " | ".join(columns[1:]) + " | documents | bytes |\n")
+        out.write("|---" * (len(columns) + 2) + "|\n")
         for work, count, size in rows:
-            cells = [work[k] for k in ("id", "title", "author", "year", "origin", "licence", "kind", "split")]
-            out.write("| " + " | ".join(str(c) for c in cells + [count, size]) + " |\n")
+            out.write("| " + " | ".join(str(c) for c in [work[k] for k in columns] + [count, size]) + " |\n")
         for name in groups:
             total = sum(size for work, _, size in rows if f"{work['kind']}.{work['split']}" == name)
-            out.write(f"\n{name}: {total} bytes of text." if name else "")
+            out.write(f"\n{name}: {total} bytes of text.")
         out.write("\n\n## NOTICE\n\nThe copyright notices and licence texts of the works above.\n")
-        for text, ids in licences.items():
+        for text, ids in notices.items():
             out.write(f"\n### {', '.join(dict.fromkeys(ids))}\n\n```text\n{text}\n```\n")
 
 
