@@ -115,6 +115,21 @@ pub fn parse(text: &str) -> Result<Vec<Item>, (usize, String)> {
         .collect()
 }
 
+/// Entry point for fuzzing: whatever the bytes, items or an error; what is accepted can be posed both ways, and
+/// writes and reads back.
+#[doc(hidden)]
+pub fn fuzz_items(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(items) = parse(text) else { return };
+    for item in &items {
+        for format in [Format::Cloze, Format::MultipleChoice] {
+            assert_eq!(format.pose(item).1.len(), item.choices.len());
+        }
+    }
+    let lines: Result<Vec<String>, _> = items.iter().map(serde_json::to_string).collect();
+    assert!(lines.is_ok_and(|lines| parse(&lines.join("\n")).as_ref() == Ok(&items)));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +164,18 @@ mod tests {
         let (line, reason) = parse(&format!("{good}\n{bad}")).unwrap_err();
         assert!(line == 2 && reason.contains("answer 2 of 2"));
         assert_eq!(parse("{").unwrap_err().0, 1);
+    }
+
+    #[test]
+    fn fuzz_corpus() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/items");
+        let mut files: Vec<_> =
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        assert!(files.len() >= 10);
+        for file in files {
+            fuzz_items(&std::fs::read(&file).unwrap());
+        }
     }
 
     proptest::proptest! {
