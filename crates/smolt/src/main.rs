@@ -24,10 +24,10 @@ struct Cli {
 enum Command {
     /// Run a whole pipeline as a graph of steps, skipping those whose inputs did not change
     Run(commands::run::Args),
-    /// Train, save and use tokenizers
+    /// Train tokenizers
     #[command(subcommand)]
     Tokenizer(commands::tokenizer::Action),
-    /// Make, tokenize and inspect data
+    /// Make and tokenize data
     #[command(subcommand)]
     Data(commands::data::Action),
     /// Train a model by a recipe

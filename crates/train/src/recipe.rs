@@ -164,6 +164,20 @@ recipe! {
 }
 
 impl Train {
+    /// Refuses what cannot work, as far as the recipe alone tells.
+    pub fn check(&self) -> Result<(), Failure> {
+        self.batch_shape()?;
+        self.wsd()?;
+        if self.model.from.is_none() {
+            let mut shape = self.model.clone();
+            // Left to the tokenizer and the sequence length: any size does for checking the rest.
+            shape.vocab_size.get_or_insert(1);
+            shape.max_position_embeddings.get_or_insert(self.train.sequence_length);
+            shape.config()?;
+        }
+        Ok(())
+    }
+
     /// Sizes of a step, checked.
     pub fn batch_shape(&self) -> Result<BatchShape, Failure> {
         let t = &self.train;

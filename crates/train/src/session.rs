@@ -6,6 +6,7 @@ use crate::recipe::{PrecisionSetting, Train};
 use crate::trainer::{StepReport, Trainer};
 use crate::validate::{Domain, DomainLoss, Validator};
 use serde_json::{Map, Value, json};
+use smolt_arch::ModelConfig;
 use smolt_data::batch::{Layout, Loader, Source};
 use smolt_data::shard::Shard;
 use smolt_data::validation::Validation;
@@ -100,34 +101,31 @@ struct Session<'a> {
 
 /// Runs `recipe` (its paths absolute or relative to the working directory) in `options.out`.
 pub fn run(mut recipe: Train, options: Options<'_>, hook: &mut dyn StepHook) -> Result<Summary, Failure> {
+    let (isa, threads) = (options.cpu.isa, options.cpu.pool.threads());
+    if recipe.model.from.is_none() && recipe.model.vocab_size.is_some() {
+        // A shape the recipe gives in full is judged before any file is asked for.
+        let mut planned = recipe.clone();
+        planned.resolve(isa, 0);
+        check_memory(&planned, &planned.model.config()?, threads)?;
+    }
     let tokenizer_dir = PathBuf::from(&recipe.data.tokenizer);
     let tokenizer = Tokenizer::load(&tokenizer_dir.join("tokenizer.json"))?;
     let folder = RunFolder::create_or_resume(options.out, options.resume)?;
     keep_precision(&folder, &mut recipe)?;
-    recipe.resolve(options.cpu.isa, tokenizer.vocab_size());
+    recipe.resolve(isa, tokenizer.vocab_size());
     check_lock(&folder, &recipe)?;
 
-    let loaded = load_model(&recipe, &tokenizer)?;
-    let config = loaded.model.config().clone();
-    let layout = Layout {
-        sequence_length: recipe.train.sequence_length,
-        vocab_size: config.vocab_size as u32,
-        document_masking: recipe.data.intra_document_masking,
-        reset_positions: recipe.data.reset_positions,
-    };
-    if recipe.train.sequence_length > config.max_position_embeddings {
-        return Err(Failure::bad_input(format!(
-            "train.sequence_length ({}) exceeds the model's max_position_embeddings ({})",
-            recipe.train.sequence_length, config.max_position_embeddings
-        )));
-    }
-    let precision = recipe.train.precision.resolve(options.cpu.isa);
-    let predicted_memory = check_memory(&recipe, &config, precision, options.cpu.pool.threads())?;
+    // Nothing the size of the model is allocated before the model, its memory and its data were found fit.
+    let config = model_config(&recipe, &tokenizer)?;
+    let predicted_memory = check_memory(&recipe, &config, threads)?;
+    let layout = layout(&recipe, &config)?;
     let loader = open_sources(&recipe, layout)?;
     let domains = open_domains(&recipe, layout, &tokenizer)?;
+    let precision = recipe.train.precision.resolve(isa);
+    let policy = recipe.policy(precision)?;
+    let loaded = load_model(&recipe, config)?;
     let optimizer = AdamW::new(recipe.optimizer.clone(), loaded.model.layout());
-    let trainer =
-        Trainer::new(options.cpu, loaded.model, loaded.weights, optimizer, recipe.policy(precision)?);
+    let trainer = Trainer::new(options.cpu, loaded.model, loaded.weights, optimizer, policy);
     let validator = (!domains.is_empty()).then(|| {
         let t = &recipe.train;
         Validator::new(&trainer.model, t.micro_batch_size, t.sequence_length, precision)
@@ -304,10 +302,10 @@ fn check_lock(folder: &RunFolder, resolved: &Train) -> Result<(), Failure> {
         return Ok(());
     }
     let locked: Train = recipe::load(&path, &[])?;
-    if locked == *resolved {
+    let (was, is) = (recipe::to_json(&without_folders(&locked)), recipe::to_json(&without_folders(resolved)));
+    if was == is {
         return Ok(());
     }
-    let (was, is) = (recipe::to_json(&locked), recipe::to_json(resolved));
     let mut changed = Vec::new();
     differences("", &was, &is, &mut changed);
     Err(Failure::bad_input(format!(
@@ -315,6 +313,22 @@ fn check_lock(folder: &RunFolder, resolved: &Train) -> Result<(), Failure> {
         path.display(),
         changed.join(", ")
     )))
+}
+
+/// The recipe with the names of its files only. Where they lie may change (a move, another working directory); what is
+/// in them is compared by the data's manifest.
+fn without_folders(recipe: &Train) -> Train {
+    let mut recipe = recipe.clone();
+    let name = |path: &mut String| {
+        if let Some(name) = Path::new(&*path).file_name() {
+            *path = name.to_string_lossy().into_owned();
+        }
+    };
+    name(&mut recipe.data.tokenizer);
+    recipe.data.sources.iter_mut().for_each(|s| name(&mut s.path));
+    recipe.data.validation.iter_mut().for_each(|s| name(&mut s.path));
+    recipe.model.from.iter_mut().for_each(name);
+    recipe
 }
 
 fn differences(path: &str, was: &Value, is: &Value, out: &mut Vec<String>) {
@@ -338,29 +352,57 @@ fn differences(path: &str, was: &Value, is: &Value, out: &mut Vec<String>) {
     }
 }
 
-/// The model to start from; tokens that end texts and fill batches are the tokenizer's.
-fn load_model(recipe: &Train, tokenizer: &Tokenizer) -> Result<Loaded, Failure> {
-    let role = |name: &str| tokenizer.special_tokens_map().get(name).and_then(|t| tokenizer.token_to_id(t));
-    let set_roles = |config: &mut smolt_arch::ModelConfig| {
-        config.eos_token_id = role("eos_token").into_iter().collect();
-        config.pad_token_id = role("pad_token");
-        config.bos_token_id = role("bos_token");
+/// The configuration to train; tokens that end texts and fill batches are the tokenizer's.
+fn model_config(recipe: &Train, tokenizer: &Tokenizer) -> Result<ModelConfig, Failure> {
+    let mut config = match &recipe.model.from {
+        Some(dir) => ModelConfig::load(&Path::new(dir).join("config.json"))
+            .map_err(|e| Failure::bad_input(e.to_string()))?,
+        None => recipe.model.config()?,
     };
-    match &recipe.model.from {
-        Some(dir) => {
-            let mut loaded = Loaded::load(Path::new(dir)).map_err(|e| Failure::bad_input(e.to_string()))?;
-            loaded.model.set_config(set_roles);
-            Ok(loaded)
-        }
-        None => {
-            let mut config = recipe.model.config()?;
-            set_roles(&mut config);
-            Ok(Loaded::fresh(config, recipe.seed))
-        }
+    let (model, tokens) = (config.vocab_size, tokenizer.vocab_size());
+    if tokens > model {
+        return Err(Failure::bad_input(format!(
+            "{}: the tokenizer has {tokens} tokens, the model {model}; leave model.vocab_size out, or continue a \
+             model with its own tokenizer",
+            recipe.data.tokenizer
+        )));
     }
+    let role = |name: &str| tokenizer.special_tokens_map().get(name).and_then(|t| tokenizer.token_to_id(t));
+    config.eos_token_id = role("eos_token").into_iter().collect();
+    config.pad_token_id = role("pad_token");
+    config.bos_token_id = role("bos_token");
+    Ok(config)
+}
+
+/// The weights to start from.
+fn load_model(recipe: &Train, config: ModelConfig) -> Result<Loaded, Failure> {
+    let Some(dir) = &recipe.model.from else { return Ok(Loaded::fresh(config, recipe.seed)) };
+    let mut loaded = Loaded::load(Path::new(dir)).map_err(|e| Failure::bad_input(e.to_string()))?;
+    loaded.model.set_config(|c| *c = config);
+    Ok(loaded)
+}
+
+/// How samples are laid out for the model.
+fn layout(recipe: &Train, config: &ModelConfig) -> Result<Layout, Failure> {
+    let t = &recipe.train;
+    if t.sequence_length > config.max_position_embeddings {
+        return Err(Failure::bad_input(format!(
+            "train.sequence_length ({}) exceeds the model's max_position_embeddings ({})",
+            t.sequence_length, config.max_position_embeddings
+        )));
+    }
+    Ok(Layout {
+        sequence_length: t.sequence_length,
+        vocab_size: config.vocab_size as u32,
+        document_masking: recipe.data.intra_document_masking,
+        reset_positions: recipe.data.reset_positions,
+    })
 }
 
 fn open_sources(recipe: &Train, layout: Layout) -> Result<Loader, Failure> {
+    if recipe.data.sources.is_empty() {
+        return Err(Failure::bad_input("data.sources is empty; name at least one shard"));
+    }
     let sources = recipe.data.sources.iter().map(|s| {
         Ok(Source { name: s.name.clone(), weight: s.weight, shard: Shard::open(Path::new(&s.path))? })
     });
@@ -391,18 +433,13 @@ fn companions(tokenizer_dir: &Path) -> Vec<PathBuf> {
 }
 
 /// Predicted peak memory; a run that cannot fit this machine's or its cgroup's limit is refused.
-fn check_memory(
-    recipe: &Train,
-    config: &smolt_arch::ModelConfig,
-    precision: Precision,
-    threads: usize,
-) -> Result<u64, Failure> {
+fn check_memory(recipe: &Train, config: &ModelConfig, threads: usize) -> Result<u64, Failure> {
     let t = &recipe.train;
     let leaves = recipe.batch_shape()?.leaves();
     let size = smolt_arch::memory::Training {
         micro_batch_size: t.micro_batch_size,
         sequence_length: t.sequence_length,
-        bf16: precision == Precision::Bf16,
+        bf16: t.precision == PrecisionSetting::Bf16,
         gradient_buffers: crate::leaf::LeafTree::buffers(leaves),
         threads,
     };

@@ -65,6 +65,6 @@ pub(crate) fn run(args: Args) -> Outcome {
         drop(out);
         output::line(stream.finish());
         let answer = answer.map_err(|e| Failure::bad_input(e.to_string()))?;
-        messages.push(Message::new("assistant", &folder.tokenizer.decode(&answer[0].tokens, true)));
+        messages.push(Message::new("assistant", folder.tokenizer.decode(&answer[0].tokens, true)));
     }
 }

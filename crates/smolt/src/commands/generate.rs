@@ -38,7 +38,7 @@ pub(crate) struct Args {
 pub(crate) struct SamplingArgs {
     /// Most tokens to generate
     #[arg(long, default_value_t = 128)]
-    pub(crate) max_tokens: usize,
+    pub(crate) max_tokens: u32,
     /// 0 picks the likeliest token each time
     #[arg(long, default_value_t = 0.0)]
     pub(crate) temperature: f64,
@@ -56,7 +56,7 @@ pub(crate) struct SamplingArgs {
 impl SamplingArgs {
     pub(crate) fn settings(&self, stop: Vec<u32>) -> Settings {
         let sampling = Sampling { temperature: self.temperature, top_k: self.top_k, top_p: self.top_p };
-        Settings { max_tokens: self.max_tokens, stop, sampling, seed: self.seed }
+        Settings { max_tokens: self.max_tokens as usize, stop, sampling, seed: self.seed }
     }
 }
 
@@ -67,7 +67,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     if prompt.is_empty() {
         return Err(Failure::bad_input("--prompt: the text has no tokens; give at least one character"));
     }
-    let capacity = prompt.len() + args.sampling.max_tokens;
+    let capacity = prompt.len() + args.sampling.max_tokens as usize;
     let mut decoder = folder.decoder(&cpu, Precision::Fp32, 1, capacity);
     let bad = |e: smolt_infer::decoder::Error| Failure::bad_input(e.to_string());
     if let Some(file) = &args.dump_logits {
@@ -76,7 +76,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     let settings = args.sampling.settings(folder.stop_tokens());
     let mut stream = folder.tokenizer.stream_decoder();
     let mut out = std::io::stdout().lock();
-    let answer = generate(&mut decoder, &[prompt.clone()], &settings, |_, token| {
+    let answer = generate(&mut decoder, std::slice::from_ref(&prompt), &settings, |_, token| {
         if !args.json {
             let _ = write!(out, "{}", stream.push(token));
             let _ = out.flush();

@@ -15,7 +15,7 @@ pub(crate) struct Args {
     /// Folder of the results [default: runs/NAME]
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Override a step's setting, e.g. --set pretrain.train.train_steps=100
+    /// Override a step's setting, e.g. --set pretrain.optimizer.learning_rate=2e-3
     #[arg(long, value_name = "STEP.KEY=VALUE")]
     set: Vec<String>,
     /// Print the steps as JSON and no progress

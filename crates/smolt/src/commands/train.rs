@@ -1,8 +1,8 @@
 //! `smolt train`
 
-use crate::Outcome;
 use crate::device::DeviceArgs;
 use crate::output::{self, bytes, thousands};
+use crate::{Outcome, model_folder};
 use serde_json::json;
 use smolt_run::error::Failure;
 use smolt_run::progress::Progress;
@@ -37,6 +37,10 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> Outcome {
     let mut recipe: Train = recipe::load(&args.recipe, &args.set)?;
     recipe.anchor(args.recipe.parent().unwrap_or(Path::new(".")));
+    recipe.check().map_err(|e| Failure { message: format!("{}: {e}", args.recipe.display()), ..e })?;
+    if let Some(from) = &mut recipe.model.from {
+        *from = model_folder::resolve(Path::new(from))?.display().to_string();
+    }
     let name = args.recipe.file_stem().unwrap_or_default();
     let out = args.out.unwrap_or_else(|| Path::new("runs").join(name));
     signal::install().map_err(|e| Failure::failed(format!("cannot handle signals: {e}")))?;

@@ -8,9 +8,8 @@ use serde_json::{Value, json};
 use smolt_run::error::Failure;
 use smolt_run::folder::RunFolder;
 use smolt_run::graph::{self, Outcome, Report};
-use smolt_run::hash;
 use smolt_run::recipe::Document;
-
+use smolt_run::{hash, signal};
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
@@ -71,6 +70,8 @@ pub(crate) fn load(path: &Path, sets: &[String]) -> Result<Loaded, Failure> {
             let name: String = document.take("name")?;
             let kind: Kind = document.take("kind")?;
             let work = steps::Work::read(kind, &document)?;
+            work.check()
+                .map_err(|e| Failure { message: format!("{}: step {name}: {e}", path.display()), ..e })?;
             let (mut inputs, mut outside) = (Vec::new(), serde_json::Map::new());
             references(&work.settings(), base, &mut inputs, &mut outside)?;
             let settings = json!({"settings": work.settings(), "outside": outside});
@@ -79,6 +80,8 @@ pub(crate) fn load(path: &Path, sets: &[String]) -> Result<Loaded, Failure> {
             Ok((step, work))
         })
         .collect::<Result<Vec<_>, Failure>>()?;
+    let nodes: Vec<graph::Step> = steps.iter().map(|(step, _)| step.clone()).collect();
+    graph::keys(&nodes).map_err(|e| Failure::bad_input(format!("{}: {e}", path.display())))?;
     Ok(Loaded { name: pipeline.name, steps })
 }
 
@@ -128,6 +131,13 @@ pub(crate) fn run(
         &steps,
         out,
         |step, folder, _| {
+            if let Some(signal) = signal::requested() {
+                return Err(Failure::failed(format!(
+                    "stopped by {} before step {}",
+                    signal.name(),
+                    step.name
+                )));
+            }
             next();
             if !quiet {
                 let number = number.get();

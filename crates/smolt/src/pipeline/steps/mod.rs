@@ -66,6 +66,14 @@ impl Work {
         })
     }
 
+    /// Refuses settings that cannot work before any step has run.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        if let Work::Train(s) = self {
+            s.check()?;
+        }
+        Ok(())
+    }
+
     /// All settings, defaults included.
     pub(super) fn settings(&self) -> Value {
         match self {

@@ -59,6 +59,12 @@ pub(crate) fn train(
     if let Some(error) = failed {
         return Err(error.into());
     }
+    if trained.report.documents == 0 {
+        let names: Vec<String> = paths.iter().map(|p| p.display().to_string()).collect();
+        let text =
+            format!("{}: no documents to train a tokenizer on; give files with text", names.join(", "));
+        return Err(Failure::bad_input(text));
+    }
     let template = match chat_template {
         Some(path) => std::fs::read_to_string(path).map_err(|e| FileError::reading(path, e))?,
         None => smolt_text::template::CHATML.to_string(),
