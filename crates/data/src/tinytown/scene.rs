@@ -157,7 +157,18 @@ pub(crate) fn wrong_numbers(draw: &mut Draw, right: usize, near: &[usize]) -> Ve
     wrong.iter().map(|number| format!("{number}.")).collect()
 }
 
-/// The entries of `all` other than `right`, as answers through `say`.
-pub(crate) fn others(all: &[usize], right: usize, say: impl Fn(usize) -> String) -> Vec<String> {
-    all.iter().filter(|&&entry| entry != right).map(|&entry| say(entry)).collect()
+/// Three wrong answers of a table of `n`: those in the text first, then others. Short texts name fewer than four.
+pub(crate) fn three_others(
+    draw: &mut Draw,
+    seen: &[usize],
+    right: usize,
+    n: usize,
+    say: impl Fn(usize) -> String,
+) -> Vec<String> {
+    let mut wrong: Vec<usize> = seen.iter().copied().filter(|&entry| entry != right).take(3).collect();
+    while wrong.len() < 3 {
+        let taken: Vec<usize> = wrong.iter().copied().chain([right]).collect();
+        wrong.push(draw.other(n, &taken));
+    }
+    wrong.into_iter().map(say).collect()
 }

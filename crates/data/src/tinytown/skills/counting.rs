@@ -46,8 +46,12 @@ pub(super) fn scene(draw: &mut Draw) -> Scene {
 fn accounts(draw: &mut Draw) -> Scene {
     let (mut facts, food) = (Vec::new(), draw.below(FOODS.len()));
     let one = account(draw, food, &[], &mut facts);
-    let two = account(draw, food, &[one.person], &mut facts);
-    let mut accounts = [one, two];
+    let mut accounts = vec![one];
+    // One scene of three is about one person only.
+    if draw.below(3) > 0 {
+        let taken = accounts[0].person;
+        accounts.push(account(draw, food, &[taken], &mut facts));
+    }
     let mut sentences = Vec::new();
     for a in &accounts {
         sentences.push(fill(draw.pick(&HAVE), &[PEOPLE[a.person], &amount(a.start, food)]));
@@ -58,7 +62,8 @@ fn accounts(draw: &mut Draw) -> Scene {
         sentences.push(fill(wording, &[PEOPLE[a.person], &a.change.to_string()]));
     }
     draw.shuffle(&mut accounts);
-    let numbers = [accounts[0].start, accounts[1].end(), accounts[1].start];
+    let mut numbers = vec![accounts[0].start];
+    numbers.extend(accounts.get(1).into_iter().flat_map(|a| [a.end(), a.start]));
     let asked = accounts
         .iter()
         .map(|a| {
@@ -74,7 +79,8 @@ fn accounts(draw: &mut Draw) -> Scene {
 fn things(draw: &mut Draw) -> Scene {
     let (mut facts, mut sentences, mut asked) = (Vec::new(), Vec::new(), Vec::new());
     let people: [usize; 2] = draw.distinct(PEOPLE.len());
-    for person in people {
+    let told = if draw.below(3) == 0 { 1 } else { 2 };
+    for &person in &people[..told] {
         let (count, objects) = loop {
             let objects: [usize; 5] = draw.distinct(OBJECTS.len());
             let count = draw.between(2, 5);

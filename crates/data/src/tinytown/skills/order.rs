@@ -1,7 +1,7 @@
 //! Who came first, who right after Mia?
 
 use super::super::Skill;
-use super::super::scene::{Asked, Draw, Scene, fill, others};
+use super::super::scene::{Asked, Draw, Scene, fill, three_others};
 use super::super::split::Fact;
 use super::super::words::PEOPLE;
 
@@ -17,12 +17,13 @@ const LAST: &str = "Who {0} last?";
 const AFTER: &str = "Who {0} right after {1}?";
 const BEFORE: &str = "Who {0} right before {1}?";
 
-/// Four people such that each pair of neighbours is an admitted fact.
-fn row(draw: &mut Draw, deed: usize) -> ([usize; 4], Vec<Fact>) {
+/// `n` people such that each pair of neighbours is an admitted fact.
+fn row(draw: &mut Draw, deed: usize, n: usize) -> (Vec<usize>, Vec<Fact>) {
     'again: loop {
-        let mut row = [draw.below(PEOPLE.len()), usize::MAX, usize::MAX, usize::MAX];
+        let mut row = vec![usize::MAX; n];
+        row[0] = draw.below(PEOPLE.len());
         let mut facts = Vec::new();
-        for place in 1..4 {
+        for place in 1..n {
             let fact = (0..64).find_map(|_| {
                 row[place] = draw.other(PEOPLE.len(), &row[..place]);
                 draw.admits(Skill::Order, &[deed, row[place - 1], row[place]])
@@ -36,27 +37,32 @@ fn row(draw: &mut Draw, deed: usize) -> ([usize; 4], Vec<Fact>) {
 
 pub(super) fn scene(draw: &mut Draw) -> Scene {
     let deed = draw.below(DEEDS.len());
-    let (row, facts) = row(draw, deed);
+    let n = draw.between(2, 4);
+    let (row, facts) = row(draw, deed, n);
     let told = draw.pick(&TOLD);
+    let wordings = told[..n - 1].iter().chain(&told[3..]);
     let context: Vec<String> =
-        told.iter().zip(row).map(|(wording, person)| fill(wording, &[PEOPLE[person], DEEDS[deed]])).collect();
-    let places: [usize; 2] = draw.distinct(4);
+        wordings.zip(&row).map(|(wording, &person)| fill(wording, &[PEOPLE[person], DEEDS[deed]])).collect();
+    let mut places: Vec<usize> = (0..n).collect();
+    draw.shuffle(&mut places);
+    places.truncate(2);
     let asked = places
         .into_iter()
         .map(|place| {
             // The place of the answer is drawn first, so that each is right equally often.
             let (wording, anchor) = match (place, draw.coin()) {
                 (0, true) => (FIRST, None),
-                (3, true) => (LAST, None),
                 (0, false) => (BEFORE, Some(1)),
-                (3, false) => (AFTER, Some(2)),
+                (last, true) if last == n - 1 => (LAST, None),
+                (last, false) if last == n - 1 => (AFTER, Some(last - 1)),
                 (_, true) => (BEFORE, Some(place + 1)),
                 (_, false) => (AFTER, Some(place - 1)),
             };
             let question = fill(wording, &[DEEDS[deed], anchor.map_or("", |at: usize| PEOPLE[row[at]])]);
             let say = |person: usize| format!("{}.", PEOPLE[person]);
             // Nobody is right before or after themselves, but leaving the anchor in keeps four candidates.
-            Asked::new(draw, question, say(row[place]), others(&row, row[place], say))
+            let wrong = three_others(draw, &row, row[place], PEOPLE.len(), say);
+            Asked::new(draw, question, say(row[place]), wrong)
         })
         .collect();
     Scene { context: context.join(" "), asked, facts }

@@ -1,7 +1,7 @@
 //! Who has the ball? Things pass from hand to hand; only the last one has it.
 
 use super::super::Skill;
-use super::super::scene::{Asked, Draw, Scene, fill, others};
+use super::super::scene::{Asked, Draw, Scene, fill, three_others};
 use super::super::split::Fact;
 use super::super::words::{OBJECTS, PEOPLE};
 
@@ -53,6 +53,26 @@ fn chain(draw: &mut Draw, facts: &mut Vec<Fact>) -> [Pass; 2] {
 }
 
 pub(super) fn scene(draw: &mut Draw) -> Scene {
+    match draw.below(3) {
+        0 => one_pass(draw),
+        _ => passes(draw),
+    }
+}
+
+/// The easiest: one thing changes hands once.
+fn one_pass(draw: &mut Draw) -> Scene {
+    let mut facts = Vec::new();
+    let only = pass(draw, &[], &mut facts, |draw| {
+        let [from, to] = draw.distinct(PEOPLE.len());
+        (from, to)
+    });
+    let context = fill(draw.pick(&PASS), &[PEOPLE[only.from], OBJECTS[only.object], PEOPLE[only.to]]);
+    let asked = ask(draw, &only, &[only.from, only.to]);
+    Scene { context, asked: vec![asked], facts }
+}
+
+/// A chain through three people, and one or two passes of other things between them.
+fn passes(draw: &mut Draw) -> Scene {
     let mut facts = Vec::new();
     let long = chain(draw, &mut facts);
     let mut people = vec![long[0].from, long[0].to, long[1].to];
@@ -81,13 +101,13 @@ pub(super) fn scene(draw: &mut Draw) -> Scene {
     let mut last: Vec<Pass> = passes.iter().filter(|p| p.object != long[0].object).copied().collect();
     last.push(long[1]);
     draw.shuffle(&mut last);
-    let asked = last
-        .iter()
-        .map(|p| {
-            let question = fill(draw.pick(&ASK), &[OBJECTS[p.object]]);
-            let say = |person: usize| format!("{}.", PEOPLE[person]);
-            Asked::new(draw, question, say(p.to), others(&people, p.to, say))
-        })
-        .collect();
+    let asked = last.iter().map(|p| ask(draw, p, &people)).collect();
     Scene { context: context.join(" "), asked, facts }
+}
+
+fn ask(draw: &mut Draw, last: &Pass, people: &[usize]) -> Asked {
+    let question = fill(draw.pick(&ASK), &[OBJECTS[last.object]]);
+    let say = |person: usize| format!("{}.", PEOPLE[person]);
+    let wrong = three_others(draw, people, last.to, PEOPLE.len(), say);
+    Asked::new(draw, question, say(last.to), wrong)
 }
