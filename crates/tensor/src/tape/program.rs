@@ -123,21 +123,22 @@ impl Program {
         let info = &self.values[var.index()];
         assert_eq!(info.dtype.size(), elem, "a value is read as another dtype than it has");
         assert!(info.kind != super::Kind::Computed, "only inputs and kept values outlive a run");
-        // An input that no node reads has no place of its own and no use.
-        let offset = self.plan.values[var.index()].unwrap_or(0);
+        let Some(offset) = self.plan.values[var.index()] else {
+            unreachable!("inputs and outputs have a place")
+        };
         (offset..offset + info.bytes(), info.len())
     }
 
     /// Starts to time every op.
     pub fn profile(&mut self) {
-        let fresh = |n: &Box<dyn Node>| OpTime {
-            name: n.name(),
+        let fresh = self.nodes.iter().map(|node| OpTime {
+            name: node.name(),
             forward: Duration::ZERO,
             backward: Duration::ZERO,
-            flops: n.flops(),
+            flops: node.flops(),
             calls: 0,
-        };
-        self.times = Some(self.nodes.iter().map(fresh).collect());
+        });
+        self.times = Some(fresh.collect());
     }
 
     /// Times per op since [`Program::profile`], in order of the record.

@@ -31,16 +31,13 @@ pub(super) fn scene(draw: &mut Draw) -> Scene {
         .into_iter()
         .map(|i| {
             if draw.chance(35) {
-                let say = |object: usize| format!("The {}.", OBJECTS[object]);
+                let say = |object: usize| format!("It is the {}.", OBJECTS[object]);
                 let question = fill(draw.pick(&ASK_THING), &words[i]);
                 let wrong = three_others(draw, &objects[..n], objects[i], OBJECTS.len(), say);
                 return Asked::new(draw, question, say(objects[i]), wrong);
             }
             let wording = if draw.coin() { ASK_PERSON } else { draw.pick(&ASK_OBJECT) };
-            let say = |colour: usize| {
-                let word = COLOURS[colour];
-                format!("{}{}.", word[..1].to_ascii_uppercase(), &word[1..])
-            };
+            let say = |colour: usize| format!("It is {}.", COLOURS[colour]);
             let wrong = three_others(draw, &colours[..n], colours[i], COLOURS.len(), say);
             Asked::new(draw, fill(wording, &words[i]), say(colours[i]), wrong)
         })

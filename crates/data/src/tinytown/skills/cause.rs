@@ -21,6 +21,8 @@ const WHY: &str = "Why is the {0} {1}?";
 pub(super) fn scene(draw: &mut Draw) -> Scene {
     let (mut facts, mut deeds) = (Vec::new(), Vec::new());
     let (mut rules, mut objects) = (Vec::new(), Vec::new());
+    // One scene of three tells a single deed.
+    let told_deeds = if draw.below(3) == 0 { 1 } else { 4 };
     while deeds.len() < 4 {
         let (rule, object) = (draw.other(RULES.len(), &rules), draw.other(OBJECTS.len(), &objects));
         let (person, wording) = (draw.below(PEOPLE.len()), draw.below(2));
@@ -33,10 +35,10 @@ pub(super) fn scene(draw: &mut Draw) -> Scene {
             deeds.push((object, RULES[rule].0, told(&thing) + ".", format!("Because {}.", told("it"))));
         }
     }
-    let context: Vec<&str> = deeds.iter().map(|deed| deed.2.as_str()).collect();
+    let context: Vec<&str> = deeds.iter().take(told_deeds).map(|deed| deed.2.as_str()).collect();
     let context = context.join(" ");
-    draw.shuffle(&mut deeds);
-    let asked = (0..2)
+    draw.shuffle(&mut deeds[..told_deeds]);
+    let asked = (0..told_deeds.min(2))
         .map(|i| {
             let (object, effect, _, because) = &deeds[i];
             let rest = deeds.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, deed)| deed);
@@ -53,10 +55,6 @@ pub(super) fn scene(draw: &mut Draw) -> Scene {
     Scene { context, asked, facts }
 }
 
-/// `Wet.`
 fn said(effect: &str) -> String {
-    let mut out = effect[..1].to_ascii_uppercase();
-    out.push_str(&effect[1..]);
-    out.push('.');
-    out
+    format!("It is {effect}.")
 }

@@ -7,9 +7,9 @@ use super::super::words::OBJECTS;
 const BACKWARDS: &str = "What is the list backwards?";
 const IN_ORDER: &str = "What is the list in order?";
 
-fn written(list: &[usize], say: fn(usize) -> String) -> String {
+fn written(start: &str, list: &[usize], say: fn(usize) -> String) -> String {
     let words: Vec<String> = list.iter().map(|&entry| say(entry)).collect();
-    words.join(" ")
+    format!("{start} is {}.", words.join(" "))
 }
 
 /// Three wrong answers: the list as it stands, then shuffled ones; or, where the right answer is sorted, sorted ones with
@@ -36,7 +36,7 @@ fn wrong(
             draw.shuffle(&mut next);
         }
     }
-    wrong.iter().map(|order| written(order, say) + ".").collect()
+    wrong.iter().map(|order| written("It", order, say)).collect()
 }
 
 pub(super) fn scene(draw: &mut Draw) -> Scene {
@@ -65,8 +65,8 @@ pub(super) fn scene(draw: &mut Draw) -> Scene {
         .into_iter()
         .map(|(question, right)| {
             let wrong = wrong(draw, &list, &right, question == IN_ORDER, say);
-            Asked::new(draw, question.to_owned(), written(&right, say) + ".", wrong)
+            Asked::new(draw, question.to_owned(), written("It", &right, say), wrong)
         })
         .collect();
-    Scene { context: format!("The list is {}.", written(&list, say)), asked, facts: vec![fact] }
+    Scene { context: written("The list", &list, say), asked, facts: vec![fact] }
 }

@@ -59,7 +59,7 @@ pub(super) fn scene(draw: &mut Draw) -> Scene {
                 (_, false) => (AFTER, Some(place - 1)),
             };
             let question = fill(wording, &[DEEDS[deed], anchor.map_or("", |at: usize| PEOPLE[row[at]])]);
-            let say = |person: usize| format!("{}.", PEOPLE[person]);
+            let say = |person: usize| format!("It is {}.", PEOPLE[person]);
             // Nobody is right before or after themselves, but leaving the anchor in keeps four candidates.
             let wrong = three_others(draw, &row, row[place], PEOPLE.len(), say);
             Asked::new(draw, question, say(row[place]), wrong)

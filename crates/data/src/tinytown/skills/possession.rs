@@ -107,7 +107,7 @@ fn passes(draw: &mut Draw) -> Scene {
 
 fn ask(draw: &mut Draw, last: &Pass, people: &[usize]) -> Asked {
     let question = fill(draw.pick(&ASK), &[OBJECTS[last.object]]);
-    let say = |person: usize| format!("{}.", PEOPLE[person]);
+    let say = |person: usize| format!("It is {}.", PEOPLE[person]);
     let wrong = three_others(draw, people, last.to, PEOPLE.len(), say);
     Asked::new(draw, question, say(last.to), wrong)
 }
