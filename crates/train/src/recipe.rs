@@ -167,6 +167,7 @@ impl Train {
     /// Refuses what cannot work, as far as the recipe alone tells.
     pub fn check(&self) -> Result<(), Failure> {
         self.batch_shape()?;
+        self.optimizer.check()?;
         self.wsd()?;
         if self.model.from.is_none() {
             let mut shape = self.model.clone();
@@ -239,6 +240,25 @@ impl Train {
         self.data.sources.iter_mut().for_each(|s| anchor(&mut s.path));
         self.data.validation.iter_mut().for_each(|s| anchor(&mut s.path));
         self.model.from.iter_mut().for_each(anchor);
+    }
+}
+
+impl Optimizer {
+    fn check(&self) -> Result<(), Failure> {
+        let fraction = |x: f64| (0.0..1.0).contains(&x);
+        for (name, value, fits, range) in [
+            ("learning_rate", self.learning_rate, self.learning_rate > 0.0, "above 0"),
+            ("adam_beta1", self.adam_beta1, fraction(self.adam_beta1), "from 0 to below 1"),
+            ("adam_beta2", self.adam_beta2, fraction(self.adam_beta2), "from 0 to below 1"),
+            ("adam_epsilon", self.adam_epsilon, self.adam_epsilon > 0.0, "above 0"),
+            ("weight_decay", self.weight_decay, self.weight_decay >= 0.0, "0 or more"),
+            ("max_grad_norm", self.max_grad_norm, self.max_grad_norm > 0.0, "above 0"),
+        ] {
+            if !fits {
+                return Err(Failure::bad_input(format!("optimizer.{name} is {value}; it must be {range}")));
+            }
+        }
+        Ok(())
     }
 }
 
