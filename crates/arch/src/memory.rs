@@ -10,7 +10,7 @@
 //! | optimizer | 8·N (AdamW's two moments) |
 //! | activations | L·n·(8·d + 4·H + a·(2·d + (H+2K)·d_h + H·d_h + 3·I)) + n·(4·d + a·d) |
 //! | activation gradients | n·(12·d + a·(d + (H+2K)·d_h + 3·I)): those of one layer, live at a time |
-//! | workspaces | 256·V·(4 + a') logits, threads · 2 MiB, RoPE tables 4·P·d_h, program 24 MiB |
+//! | workspaces | 4·R·V logits, R = max(512, 2²²/V) rows but at most n, threads · 2 MiB, RoPE tables 4·P·d_h, program 24 MiB |
 
 use crate::config::ModelConfig;
 use crate::count;
@@ -18,8 +18,10 @@ use serde::Serialize;
 
 /// Every coefficient that is not counted but measured.
 mod coefficients {
-    /// Rows of logits that exist at one time in the fused loss.
-    pub(super) const LOSS_ROWS: u64 = 256;
+    /// Logits that exist at one time in the fused loss, where that is at least [`LOSS_ROWS`] rows.
+    pub(super) const LOGITS: u64 = 4 << 20;
+    /// The fewest rows of logits that exist at one time, but for smaller batches.
+    pub(super) const LOSS_ROWS: u64 = 512;
     /// Packed operands and tiles per thread.
     pub(super) const SCRATCH_PER_THREAD: u64 = 2 << 20;
     /// The program itself, its libraries, token pages.
@@ -84,7 +86,7 @@ impl Memory {
 /// Predicts the peak of training `config` (which has passed [`ModelConfig::validate`]) as `training` says.
 pub fn training(config: &ModelConfig, training: &Training) -> Memory {
     let c = config;
-    let n = (training.micro_batch_size as u64).saturating_mul(training.sequence_length as u64);
+    let n = rows(training);
     let stored = if training.bf16 { 2 } else { 4 };
     let all = 4 * count::parameters(c).total();
     let [d, i, l, h] =
@@ -106,10 +108,14 @@ pub fn training(config: &ModelConfig, training: &Training) -> Memory {
     }
 }
 
+/// Tokens of a leaf.
+fn rows(training: &Training) -> u64 {
+    (training.micro_batch_size as u64).saturating_mul(training.sequence_length as u64)
+}
+
 fn workspaces(c: &ModelConfig, training: &Training) -> u64 {
-    // fp32 logits, and their gradients as bf16 operands where those are.
-    let per_logit = if training.bf16 { 4 + 2 } else { 4 };
-    let logits = coefficients::LOSS_ROWS * c.vocab_size as u64 * per_logit;
+    let (n, vocab) = (rows(training), c.vocab_size as u64);
+    let logits = 4 * n.min((coefficients::LOGITS / vocab.max(1)).max(coefficients::LOSS_ROWS)) * vocab;
     let rope = 4 * (c.max_position_embeddings * c.head_dim) as u64;
     let scratch = coefficients::SCRATCH_PER_THREAD.saturating_mul(training.threads as u64);
     (logits + rope + coefficients::PROGRAM).saturating_add(scratch)

@@ -57,7 +57,7 @@ impl Loaded {
         for view in model.layout().views() {
             shards.file(&view.name).check(&view.name, &view.shape)?;
         }
-        let mut weights = vec![0.0; model.layout().len()];
+        let mut weights = smolt_tensor::memory::zeros(model.layout().len());
         for view in model.layout().views() {
             shards.file(&view.name).read_f32(&view.name, &view.shape, &mut weights[view.range.clone()])?;
         }

@@ -6,7 +6,7 @@ use smolt_tensor::tape::Layout;
 /// Spec COR-01: normal with standard deviation `std`, truncated at 3 std; norm weights are 1.
 /// Each tensor's stream is keyed by (seed, its checkpoint name).
 pub fn truncated_normal(layout: &Layout, seed: u64, std: f64) -> Vec<f32> {
-    let mut weights = vec![0.0; layout.len()];
+    let mut weights = smolt_tensor::memory::zeros(layout.len());
     for view in layout.views() {
         let part = &mut weights[view.range.clone()];
         if view.shape.len() == 1 {

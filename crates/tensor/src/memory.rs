@@ -6,6 +6,8 @@ const ALIGN: usize = 64;
 
 /// A zeroed, 64-byte aligned, fixed-size block of bytes.
 pub struct Slab {
+    /// What the allocator gave: `len + ALIGN` bytes.
+    base: *mut u8,
     pointer: *mut u8,
     len: usize,
 }
@@ -22,13 +24,17 @@ impl Slab {
         if len == 0 {
             return Slab::default();
         }
-        let Ok(layout) = Layout::from_size_align(len, ALIGN) else { handle_alloc_error(Layout::new::<u8>()) };
+        let layout = layout(len);
         // SAFETY: the layout is not empty.
-        let pointer = unsafe { alloc_zeroed(layout) };
-        if pointer.is_null() {
+        let base = unsafe { alloc_zeroed(layout) };
+        if base.is_null() {
             handle_alloc_error(layout);
         }
-        Slab { pointer, len }
+        // SAFETY: the allocation is `ALIGN` bytes longer than the block.
+        let pointer = unsafe { base.add(base.align_offset(ALIGN)) };
+        let slab = Slab { base, pointer, len };
+        prefer_huge_pages(slab.bytes());
+        slab
     }
 
     /// Length in bytes, a multiple of 64.
@@ -66,7 +72,8 @@ impl Slab {
 
 impl Default for Slab {
     fn default() -> Slab {
-        Slab { pointer: std::ptr::without_provenance_mut(ALIGN), len: 0 }
+        let nowhere = std::ptr::without_provenance_mut(ALIGN);
+        Slab { base: nowhere, pointer: nowhere, len: 0 }
     }
 }
 
@@ -74,7 +81,39 @@ impl Drop for Slab {
     fn drop(&mut self) {
         if self.len > 0 {
             // SAFETY: allocated in `new` with this layout.
-            unsafe { dealloc(self.pointer, Layout::from_size_align_unchecked(self.len, ALIGN)) }
+            unsafe { dealloc(self.base, layout(self.len)) }
         }
     }
+}
+
+/// Room for `len` bytes and their alignment, which the allocator is not asked for: one that it must see to itself makes
+/// it clear the pages by hand, where plain requests of this size get pages that are zero and untouched.
+fn layout(len: usize) -> Layout {
+    match len.checked_add(ALIGN).map(|len| Layout::from_size_align(len, 1)) {
+        Some(Ok(layout)) => layout,
+        _ => handle_alloc_error(Layout::new::<u8>()),
+    }
+}
+
+/// fp32 zeros, on large pages where there are many.
+pub fn zeros(len: usize) -> Vec<f32> {
+    let zeros = vec![0.0; len];
+    prefer_huge_pages(&zeros);
+    zeros
+}
+
+/// Asks the system for 2 MiB pages behind memory that has not been written yet: kernels that walk down columns touch a
+/// page a row. A wish, whose refusal changes nothing but time.
+pub fn prefer_huge_pages<T>(data: &[T]) {
+    #[cfg(all(target_os = "linux", not(miri)))]
+    {
+        const PAGE: usize = 4096;
+        let range = data.as_ptr_range();
+        let (start, end) = ((range.start as usize).next_multiple_of(PAGE), range.end as usize / PAGE * PAGE);
+        if start < end {
+            // SAFETY: advice changes no content; the pages lie within `data`.
+            unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_HUGEPAGE) };
+        }
+    }
+    let _ = data;
 }

@@ -7,8 +7,13 @@ pub const REDUCE_ROWS: usize = 64;
 /// Elements per block of a sum over a flat buffer (global norm, the denominator of a softmax).
 pub const SUM_BLOCK: usize = 4096;
 
-/// Rows of logits that exist at one time in the fused loss.
-pub const LOSS_ROWS: usize = 256;
+/// Rows of logits that exist at one time in the fused loss: as many as make four million logits, so that the output head
+/// is packed, and its gradient read and written, a few times only.
+pub const fn loss_rows(vocab: usize) -> usize {
+    const LOGITS: usize = 4 << 20;
+    let rows = LOGITS / if vocab == 0 { 1 } else { vocab };
+    if rows < 512 { 512 } else { rows }
+}
 
 /// Queries and keys per tile of attention scores: the online softmax and the sums over keys advance by it.
 pub const ATTENTION_TILE: usize = 64;

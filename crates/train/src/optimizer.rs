@@ -2,6 +2,7 @@
 
 use crate::recipe::Optimizer;
 use smolt_tensor::Cpu;
+use smolt_tensor::memory::zeros;
 use smolt_tensor::ops::adamw::{self, Hyper};
 use smolt_tensor::ops::global_norm::{clip_scale, sum_squares};
 use smolt_tensor::tape::Layout;
@@ -43,7 +44,7 @@ impl AdamW {
                 _ => groups.push((view.range.clone(), view.decay)),
             }
         }
-        AdamW { settings, groups, m: vec![0.0; layout.len()], v: vec![0.0; layout.len()] }
+        AdamW { settings, groups, m: zeros(layout.len()), v: zeros(layout.len()) }
     }
 
     /// What decays and what does not.

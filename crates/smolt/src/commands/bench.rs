@@ -102,7 +102,7 @@ pub(crate) fn run(action: Action) -> Outcome {
     fill(&mut pass, &args);
     let settings: Optimizer = smolt_run::recipe::defaults()?;
     let mut optimizer = AdamW::new(settings, model.layout());
-    let mut grads = vec![0.0; weights.len()];
+    let mut grads = smolt_tensor::memory::zeros(weights.len());
     let mut times = Vec::new();
     for step in 0..args.warmup + args.steps {
         if step == args.warmup && args.profile {

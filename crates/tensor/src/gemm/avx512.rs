@@ -3,6 +3,7 @@
 use super::kernel::{Kernel, fma_registers, fma_tile};
 use crate::order::GEMM_K_FP32;
 use crate::simd::Avx512 as Lanes;
+use crate::simd::Elem;
 
 /// fp32 on Avx512.
 pub(super) struct Avx512;
@@ -13,14 +14,14 @@ impl Kernel for Avx512 {
     const PAIRS: bool = false;
     const K_BLOCK: usize = GEMM_K_FP32;
 
-    unsafe fn tile(units: usize, a: *const f32, b: *const f32, out: *mut f32) {
+    unsafe fn tile<C: Elem>(units: usize, a: *const f32, b: *const f32, c: *mut C, ld: usize, add: bool) {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-        unsafe fn body(units: usize, a: *const f32, b: *const f32, out: *mut f32) {
+        unsafe fn body<C: Elem>(units: usize, a: *const f32, b: *const f32, c: *mut C, ld: usize, add: bool) {
             // SAFETY: the caller's promise.
-            unsafe { fma_tile::<Lanes, 14, 2>(units, a, b, out) }
+            unsafe { fma_tile::<Lanes, C, 14, 2>(units, a, b, c, ld, add) }
         }
         // SAFETY: the caller's promise.
-        unsafe { body(units, a, b, out) }
+        unsafe { body(units, a, b, c, ld, add) }
     }
 
     unsafe fn registers(rounds: usize) -> u64 {

@@ -3,6 +3,8 @@
 
 use super::kernel::Kernel;
 use crate::order::GEMM_K_BF16;
+use crate::simd::{Avx512 as Lanes, Elem};
+use crate::tape::DType;
 use std::arch::x86_64::*;
 use std::sync::OnceLock;
 
@@ -18,9 +20,9 @@ impl Kernel for Avx512Bf16 {
     const PAIRS: bool = true;
     const K_BLOCK: usize = GEMM_K_BF16;
 
-    unsafe fn tile(units: usize, a: *const f32, b: *const f32, out: *mut f32) {
+    unsafe fn tile<C: Elem>(units: usize, a: *const f32, b: *const f32, c: *mut C, ld: usize, add: bool) {
         // SAFETY: the caller's promise.
-        unsafe { tile(units, a, b, out) }
+        unsafe { tile(units, a, b, c, ld, add) }
     }
 
     unsafe fn registers(rounds: usize) -> u64 {
@@ -51,8 +53,18 @@ unsafe fn pairs(bits: __m512) -> __m512bh {
     unsafe { std::mem::transmute::<__m512, __m512bh>(bits) }
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-unsafe fn tile(units: usize, mut a: *const f32, mut b: *const f32, out: *mut f32) {
+/// Sixteen bf16 as bits.
+///
+/// # Safety
+/// AVX-512F.
+#[inline(always)]
+unsafe fn bits(values: __m256bh) -> __m256i {
+    // SAFETY: both are 256 bits without invalid values.
+    unsafe { std::mem::transmute::<__m256bh, __m256i>(values) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+unsafe fn tile<C: Elem>(units: usize, mut a: *const f32, mut b: *const f32, c: *mut C, ld: usize, add: bool) {
     // SAFETY: the caller's promise.
     unsafe {
         let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
@@ -67,8 +79,14 @@ unsafe fn tile(units: usize, mut a: *const f32, mut b: *const f32, out: *mut f32
             b = b.add(COLS);
         }
         for (r, sums) in sums.iter().enumerate() {
-            _mm512_storeu_ps(out.add(r * COLS), sums[0]);
-            _mm512_storeu_ps(out.add(r * COLS + 16), sums[1]);
+            for (j, &sum) in sums.iter().enumerate() {
+                let c = c.add(r * ld + 16 * j);
+                let sum = if add { _mm512_add_ps(C::load::<Lanes>(c), sum) } else { sum };
+                match C::DTYPE {
+                    DType::Bf16 => _mm256_storeu_si256(c.cast(), bits(_mm512_cvtneps_pbh(sum))),
+                    _ => C::store::<Lanes>(c, sum),
+                }
+            }
         }
     }
 }

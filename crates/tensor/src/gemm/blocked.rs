@@ -142,29 +142,57 @@ unsafe fn pass<K: Kernel, C: Elem>(
     const { assert!(K::ROWS * K::COLS <= MAX_TILE) };
     let units = super::pack::units::<K>(k.len());
     let (a_len, b_len) = (panel_len::<K>(K::ROWS, k.len()), panel_len::<K>(K::COLS, k.len()));
-    let mut tile = Tile([0.0; MAX_TILE]);
     for cols in steps(cols, K::COLS) {
         let at = packed_b.block::<K>(k.start) + (cols.start - packed_b.cols.start) / K::COLS * b_len;
         let b = &packed_b.data[at..at + b_len];
         for (rows, a) in steps(rows.clone(), K::ROWS).zip(packed_a.chunks_exact(a_len)) {
-            let size = (rows.len(), cols.len());
-            // SAFETY: the panels hold `units` and the tile its elements; c and the sums by the caller's promise.
+            // SAFETY: the panels hold `units`; c and the sums by the caller's promise.
             unsafe {
-                K::tile(units, a.as_ptr(), b.as_ptr(), tile.0.as_mut_ptr());
-                let from = tile.0.as_ptr();
                 match sums {
                     None => {
                         let to = c.data.as_ptr().add(rows.start * c.ld + cols.start);
-                        settle::<C>(cpu.isa, from, K::COLS, to, c.ld, size, c.accumulate || k.start > 0);
+                        let add = c.accumulate || k.start > 0;
+                        tile::<K, C>(cpu, units, (a, b), (to, c.ld), (rows.len(), cols.len()), add);
                     }
                     Some(sums) => {
-                        let to =
-                            sums.data.as_ptr().add(rows.start * sums.ld + cols.start - packed_b.cols.start);
-                        settle::<f32>(cpu.isa, from, K::COLS, to, sums.ld, size, k.start > 0);
+                        let column = cols.start - packed_b.cols.start;
+                        let to = sums.data.as_ptr().add(rows.start * sums.ld + column);
+                        tile::<K, f32>(
+                            cpu,
+                            units,
+                            (a, b),
+                            (to, sums.ld),
+                            (rows.len(), cols.len()),
+                            k.start > 0,
+                        );
                     }
                 }
             }
         }
+    }
+}
+
+/// One tile of c, of which `size` is wanted: in place where all is, else by way of a tile aside.
+///
+/// # Safety
+/// The panels hold `units`, and c its wanted part.
+#[inline(always)]
+unsafe fn tile<K: Kernel, C: Elem>(
+    cpu: &Cpu,
+    units: usize,
+    (a, b): (&[f32], &[f32]),
+    (to, ld): (*mut C, usize),
+    size: (usize, usize),
+    add: bool,
+) {
+    // SAFETY: the caller's promise; the tile aside is large enough for any kernel.
+    unsafe {
+        if size == (K::ROWS, K::COLS) {
+            return K::tile(units, a.as_ptr(), b.as_ptr(), to, ld, add);
+        }
+        let mut aside = Tile([0.0; MAX_TILE]);
+        K::tile(units, a.as_ptr(), b.as_ptr(), aside.0.as_mut_ptr(), K::COLS, false);
+        settle::<C>(cpu.isa, aside.0.as_ptr(), K::COLS, to, ld, size, add);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a microkernel is, and the fp32 one that every width shares.
 
-use crate::simd::Simd;
+use crate::simd::{Elem, Simd};
 
 /// Multiplies a packed panel of `ROWS` rows of a by a packed panel of `COLS` columns of b.
 ///
@@ -16,11 +16,11 @@ pub(super) trait Kernel: 'static {
     /// Inner dimension per pass.
     const K_BLOCK: usize;
 
-    /// `out[r·COLS + j] = Σ a[u·ROWS + r] · b[u·COLS + j]` over `units`, from zero and in order.
+    /// `c[r·ld + j] = Σ a[u·ROWS + r] · b[u·COLS + j]` over `units`, from zero and in order; added to c when `add`.
     ///
     /// # Safety
-    /// The CPU has the kernel's instruction set; `a`, `b` and `out` are valid for what the formula touches.
-    unsafe fn tile(units: usize, a: *const f32, b: *const f32, out: *mut f32);
+    /// The CPU has the kernel's instruction set; `a`, `b` and `c` are valid for what the formula touches.
+    unsafe fn tile<C: Elem>(units: usize, a: *const f32, b: *const f32, c: *mut C, ld: usize, add: bool);
 
     /// Multiply–adds between registers only, `rounds` times on all accumulators of a tile: the rate no
     /// product can exceed. Returns the FLOPs done.
@@ -52,11 +52,13 @@ impl<K: Kernel> Side<K> for Cols {
 /// # Safety
 /// As [`Kernel::tile`].
 #[inline(always)]
-pub(super) unsafe fn fma_tile<S: Simd, const M: usize, const N: usize>(
+pub(super) unsafe fn fma_tile<S: Simd, C: Elem, const M: usize, const N: usize>(
     units: usize,
     mut a: *const f32,
     mut b: *const f32,
-    out: *mut f32,
+    c: *mut C,
+    ld: usize,
+    add: bool,
 ) {
     // SAFETY: the caller's promise.
     unsafe {
@@ -77,7 +79,8 @@ pub(super) unsafe fn fma_tile<S: Simd, const M: usize, const N: usize>(
         }
         for (r, sums) in sums.iter().enumerate() {
             for (j, &sum) in sums.iter().enumerate() {
-                S::store(out.add((r * N + j) * S::LANES), sum);
+                let c = c.add(r * ld + j * S::LANES);
+                C::store::<S>(c, if add { S::add(C::load::<S>(c), sum) } else { sum });
             }
         }
     }

@@ -6,13 +6,11 @@ use crate::simd_kernel;
 use crate::tape::DType;
 use std::ops::Range;
 
-/// Units per transposed square, and what a panel's length is padded to with zeros.
-const SQUARE: usize = 8;
+/// Units that are transposed at one time, a multiple of every path's vectors, and what a panel's length is padded to
+/// with zeros.
+const SQUARE: usize = 16;
 
-/// Units of a row that are converted at one time before they are transposed.
-const STRETCH: usize = 64;
-
-/// The most lanes of a panel, rounded up to squares.
+/// The most lanes of a panel.
 const MAX_LANES: usize = 32;
 
 /// An operand as its panels see it: lanes (rows of a, columns of b) by inner index. One stride is 1.
@@ -111,11 +109,11 @@ fn fill<S: Simd, K: Kernel, E: Elem>(
     // SAFETY: `i + n <= width`, which all three hold.
     unsafe {
         for_lanes!(S, width, |i, n| {
-            let x = E::load_n::<S>(low.as_ptr().add(i), n);
+            let low = low.as_ptr().add(i);
             let unit = match (K::PAIRS, high) {
-                (true, Some(high)) => S::pair_bf16(x, E::load_n::<S>(high.as_ptr().add(i), n)),
-                (true, None) => S::pair_bf16(x, S::splat(0.0)),
-                (false, _) => rounded::<S, E>(x, round),
+                (true, Some(high)) => E::zip_n::<S>(low, high.as_ptr().add(i), n),
+                (true, None) => S::pair_bf16(E::load_n::<S>(low, n), S::splat(0.0)),
+                (false, _) => rounded::<S, E>(E::load_n::<S>(low, n), round),
             };
             f32::store_n::<S>(out.as_mut_ptr().add(i), unit, n);
         });
@@ -132,7 +130,8 @@ pub(super) unsafe fn rounded<S: Simd, E: Elem>(x: S::V, round: bool) -> S::V {
     if round && matches!(E::DTYPE, DType::F32) { unsafe { S::round_bf16(x) } } else { x }
 }
 
-/// The inner index is contiguous: stretches of each lane become units, then squares of units are transposed.
+/// The inner index is contiguous: squares of units are transposed, straight from the source where it already holds
+/// units, else from a stage where they are made.
 #[inline(always)]
 fn along<S: Simd, K: Kernel, W: Side<K>, E: Elem>(
     source: Source<'_, E>,
@@ -144,31 +143,24 @@ fn along<S: Simd, K: Kernel, W: Side<K>, E: Elem>(
 ) {
     const { assert!(W::LANES <= MAX_LANES) };
     let per = if K::PAIRS { 2 } else { 1 };
-    let whole_squares = W::LANES.is_multiple_of(SQUARE);
-    let mut stage = [0.0f32; MAX_LANES * STRETCH];
+    let holds_units = size_of::<E>() * per == size_of::<f32>() && (K::PAIRS || !round);
+    let mut stage = [0.0f32; MAX_LANES * SQUARE];
     for (lane, out) in lanes.clone().step_by(W::LANES).zip(out.chunks_exact_mut(panel)) {
         let width = W::LANES.min(lanes.end - lane);
-        stage[width * STRETCH..].fill(0.0);
-        for (at, out) in k.clone().step_by(STRETCH * per).zip(out.chunks_mut(STRETCH * W::LANES)) {
-            let count = (STRETCH * per).min(k.end - at);
-            for (r, stage) in stage.chunks_exact_mut(STRETCH).take(width).enumerate() {
-                convert::<S, K, E>(
-                    &source.data[(lane + r) * source.lane_stride + at..][..count],
-                    round,
-                    stage,
-                );
-            }
-            for (s, out) in out.chunks_exact_mut(SQUARE * W::LANES).enumerate() {
-                if whole_squares {
-                    squares::<S>(&stage, s, W::LANES, out, W::LANES);
-                } else {
-                    // Squares overhang such a panel.
-                    let mut wide = [0.0; MAX_LANES * SQUARE];
-                    squares::<S>(&stage, s, W::LANES, &mut wide, MAX_LANES);
-                    for (out, wide) in out.chunks_exact_mut(W::LANES).zip(wide.chunks_exact(MAX_LANES)) {
-                        out.copy_from_slice(&wide[..W::LANES]);
-                    }
+        for (at, out) in k.clone().step_by(SQUARE * per).zip(out.chunks_exact_mut(SQUARE * W::LANES)) {
+            let count = (SQUARE * per).min(k.end - at);
+            let row = |r: usize| &source.data[(lane + r) * source.lane_stride + at..][..count];
+            if holds_units && count == SQUARE * per {
+                let _last = row(width - 1);
+                let from = row(0).as_ptr().cast::<f32>();
+                // SAFETY: SQUARE units of `width` rows are valid, the last of them by the slice above.
+                unsafe { square::<S>(from, source.lane_stride * size_of::<E>(), width, out, W::LANES) };
+            } else {
+                for (r, stage) in stage.chunks_exact_mut(SQUARE).take(width).enumerate() {
+                    convert::<S, K, E>(row(r), round, stage);
                 }
+                // SAFETY: the stage has SQUARE units of MAX_LANES rows.
+                unsafe { square::<S>(stage.as_ptr(), SQUARE * size_of::<f32>(), width, out, W::LANES) };
             }
         }
     }
@@ -178,7 +170,7 @@ fn along<S: Simd, K: Kernel, W: Side<K>, E: Elem>(
 #[inline(always)]
 fn convert<S: Simd, K: Kernel, E: Elem>(row: &[E], round: bool, out: &mut [f32]) {
     let filled = units::<K>(row.len());
-    out[row.len() / if K::PAIRS { 2 } else { 1 }..filled.next_multiple_of(SQUARE)].fill(0.0);
+    out[row.len() / if K::PAIRS { 2 } else { 1 }..].fill(0.0);
     let to = out[..filled].as_mut_ptr();
     // SAFETY: `row.len()` elements of four bytes, or of two where a unit is a pair, fit `filled` units.
     unsafe {
@@ -193,22 +185,21 @@ fn convert<S: Simd, K: Kernel, E: Elem>(row: &[E], round: bool, out: &mut [f32])
     }
 }
 
-/// `out[u·step + lane] = stage[lane·STRETCH + 8·s + u]` for eight units of `lanes` lanes, rounded up to squares.
+/// SQUARE units of `rows` lanes, whose rows are `bytes` apart, to `out [SQUARE, lanes]`; lanes beyond `rows` are zero.
+///
+/// # Safety
+/// The rows are valid.
 #[inline(always)]
-fn squares<S: Simd>(
-    stage: &[f32; MAX_LANES * STRETCH],
-    s: usize,
-    lanes: usize,
-    out: &mut [f32],
-    step: usize,
-) {
-    let last = lanes.next_multiple_of(SQUARE);
-    assert!(last <= step && out.len() >= SQUARE * step && s < STRETCH / SQUARE);
-    for lane in (0..lanes).step_by(SQUARE) {
-        // SAFETY: `stage` has MAX_LANES rows of STRETCH units, `out` eight rows of at least `lane + 8`.
-        unsafe {
-            let from = stage.as_ptr().add(lane * STRETCH + s * SQUARE);
-            S::transpose8(from, STRETCH, out.as_mut_ptr().add(lane), step);
+unsafe fn square<S: Simd>(from: *const f32, bytes: usize, rows: usize, out: &mut [f32], lanes: usize) {
+    assert!(out.len() == SQUARE * lanes && SQUARE.is_multiple_of(S::LANES));
+    for lane in (0..lanes).step_by(S::LANES) {
+        let (rows, width) = (rows.saturating_sub(lane).min(S::LANES), (lanes - lane).min(S::LANES));
+        for unit in (0..SQUARE).step_by(S::LANES) {
+            // SAFETY: rows by the caller's promise, `out` by the assertion.
+            unsafe {
+                let from = from.byte_add(lane * bytes).add(unit);
+                S::transpose(from, bytes, rows, out.as_mut_ptr().add(unit * lanes + lane), lanes, width);
+            }
         }
     }
 }

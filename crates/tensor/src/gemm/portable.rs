@@ -2,6 +2,7 @@
 
 use super::kernel::{Kernel, fma_registers, fma_tile};
 use crate::order::GEMM_K_FP32;
+use crate::simd::Elem;
 
 /// fp32 on any CPU.
 pub(super) struct Portable;
@@ -12,9 +13,9 @@ impl Kernel for Portable {
     const PAIRS: bool = false;
     const K_BLOCK: usize = GEMM_K_FP32;
 
-    unsafe fn tile(units: usize, a: *const f32, b: *const f32, out: *mut f32) {
+    unsafe fn tile<C: Elem>(units: usize, a: *const f32, b: *const f32, c: *mut C, ld: usize, add: bool) {
         // SAFETY: the caller's promise.
-        unsafe { fma_tile::<crate::simd::Portable, 4, 1>(units, a, b, out) }
+        unsafe { fma_tile::<crate::simd::Portable, C, 4, 1>(units, a, b, c, ld, add) }
     }
 
     unsafe fn registers(rounds: usize) -> u64 {

@@ -35,6 +35,13 @@ pub trait Elem: Copy + Send + Sync + bytemuck::Pod + 'static {
     /// As [`Simd::store_partial`].
     unsafe fn store_partial<S: Simd>(p: *mut Self, v: S::V, n: usize);
 
+    /// Two bf16 per lane, as bits: the first `n <= S::LANES` elements of `low`, rounded, in the lower halves, those of
+    /// `high` in the upper.
+    ///
+    /// # Safety
+    /// As [`Elem::load_partial`], for both.
+    unsafe fn zip_n<S: Simd>(low: *const Self, high: *const Self, n: usize) -> S::V;
+
     /// [`Elem::load`] when `n` is all lanes, else [`Elem::load_partial`]: for bodies of
     /// [`for_lanes!`](crate::simd::for_lanes), where `n` is a constant in the main loop.
     ///
@@ -87,6 +94,11 @@ impl Elem for f32 {
         // SAFETY: the caller's promise.
         unsafe { S::store_partial(p, v, n) }
     }
+    #[inline(always)]
+    unsafe fn zip_n<S: Simd>(low: *const f32, high: *const f32, n: usize) -> S::V {
+        // SAFETY: the caller's promise.
+        unsafe { S::pair_bf16(Self::load_n::<S>(low, n), Self::load_n::<S>(high, n)) }
+    }
 }
 
 impl Elem for half::bf16 {
@@ -111,20 +123,17 @@ impl Elem for half::bf16 {
     }
     #[inline(always)]
     unsafe fn load_partial<S: Simd>(p: *const half::bf16, n: usize) -> S::V {
-        let mut bits = [0u16; MAX_LANES];
-        // SAFETY: `n` elements by the caller's promise; the buffer holds the lanes of every path.
-        unsafe {
-            std::ptr::copy_nonoverlapping(p.cast(), bits.as_mut_ptr(), n);
-            S::load_bf16(bits.as_ptr())
-        }
+        // SAFETY: as above.
+        unsafe { S::load_bf16_partial(p.cast(), n) }
     }
     #[inline(always)]
     unsafe fn store_partial<S: Simd>(p: *mut half::bf16, v: S::V, n: usize) {
-        let mut bits = [0u16; MAX_LANES];
         // SAFETY: as above.
-        unsafe {
-            S::store_bf16(bits.as_mut_ptr(), v);
-            std::ptr::copy_nonoverlapping(bits.as_ptr(), p.cast(), n);
-        }
+        unsafe { S::store_bf16_partial(p.cast(), v, n) }
+    }
+    #[inline(always)]
+    unsafe fn zip_n<S: Simd>(low: *const half::bf16, high: *const half::bf16, n: usize) -> S::V {
+        // SAFETY: as above.
+        unsafe { S::zip_bf16(low.cast(), high.cast(), n) }
     }
 }

@@ -88,16 +88,61 @@ pub trait Simd: Copy + Send + Sync + 'static {
         }
     }
 
-    /// Transposes 8 × 8: `to[c·to_row + r] = from[r·from_row + c]`.
+    /// The first `n <= LANES` lanes from bf16 bits, the rest zero.
+    #[inline(always)]
+    unsafe fn load_bf16_partial(p: *const u16, n: usize) -> Self::V {
+        let mut bits = [0u16; elem::MAX_LANES];
+        // SAFETY: `n` elements by the caller's promise; the buffer holds the lanes of every path.
+        unsafe {
+            std::ptr::copy_nonoverlapping(p, bits.as_mut_ptr(), n);
+            Self::load_bf16(bits.as_ptr())
+        }
+    }
+    /// The first `n <= LANES` lanes to bf16 bits, rounded to nearest even.
+    #[inline(always)]
+    unsafe fn store_bf16_partial(p: *mut u16, v: Self::V, n: usize) {
+        let mut bits = [0u16; elem::MAX_LANES];
+        // SAFETY: as above.
+        unsafe {
+            Self::store_bf16(bits.as_mut_ptr(), v);
+            std::ptr::copy_nonoverlapping(bits.as_ptr(), p, n);
+        }
+    }
+    /// Two bf16 per lane, as bits: the first `n <= LANES` of `low` in the lower halves, of `high` in the upper.
+    #[inline(always)]
+    unsafe fn zip_bf16(low: *const u16, high: *const u16, n: usize) -> Self::V {
+        let mut pairs = [0.0f32; elem::MAX_LANES];
+        // SAFETY: `n` elements of both by the caller's promise.
+        unsafe {
+            for (i, pair) in pairs.iter_mut().enumerate().take(n) {
+                *pair = f32::from_bits(u32::from(*low.add(i)) | u32::from(*high.add(i)) << 16);
+            }
+            Self::load(pairs.as_ptr())
+        }
+    }
+
+    /// Transposes `rows <= LANES` rows of `LANES` values, `from_bytes` apart, into `LANES` rows of `lanes` values,
+    /// `to_row` apart: `to[c·to_row + r] = from[r][c]`, zero where no row is.
     ///
     /// # Safety
-    /// Both blocks must be valid.
+    /// Both blocks must be valid; `from` need not be aligned.
     #[inline(always)]
-    unsafe fn transpose8(from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
-        for r in 0..8 {
-            for c in 0..8 {
+    unsafe fn transpose(
+        from: *const f32,
+        from_bytes: usize,
+        rows: usize,
+        to: *mut f32,
+        to_row: usize,
+        lanes: usize,
+    ) {
+        for c in 0..Self::LANES {
+            for r in 0..lanes {
                 // SAFETY: the caller's promise.
-                unsafe { *to.add(c * to_row + r) = *from.add(r * from_row + c) };
+                unsafe {
+                    let x =
+                        if r < rows { from.byte_add(r * from_bytes).add(c).read_unaligned() } else { 0.0 };
+                    *to.add(c * to_row + r) = x;
+                }
             }
         }
     }
@@ -273,22 +318,52 @@ mod tests {
     }
 
     simd_kernel! {
-        fn transpose<S>(from: &[f32], from_row: usize, to: &mut [f32], to_row: usize) {
-            assert!(from.len() >= 7 * from_row + 8 && to.len() >= 7 * to_row + 8);
+        fn transpose<S>(from: &[f32], rows: usize, to: &mut [f32], to_row: usize, lanes: usize) -> usize {
+            assert!(from.len() >= rows * 20 && to.len() >= S::LANES * to_row);
             // SAFETY: both blocks fit by the assertion.
-            unsafe { S::transpose8(from.as_ptr(), from_row, to.as_mut_ptr(), to_row) }
+            unsafe { S::transpose(from.as_ptr(), 20 * 4, rows, to.as_mut_ptr(), to_row, lanes.min(S::LANES)) };
+            S::LANES
         }
     }
 
     #[test]
-    fn transpose8_swaps_rows_and_columns_and_touches_nothing_else() {
-        let from: Vec<f32> = (0..80).map(|i| i as f32).collect();
+    fn transpose_swaps_rows_and_columns_and_touches_nothing_else() {
+        let from: Vec<f32> = (0..320).map(|i| i as f32).collect();
         for isa in Isa::available() {
-            let mut to = vec![-1.0; 9 * 8];
-            transpose(isa, &from, 10, &mut to, 9);
-            for (i, &x) in to.iter().enumerate() {
-                let (c, r) = (i / 9, i % 9);
-                assert_eq!(x, if r < 8 { (r * 10 + c) as f32 } else { -1.0 }, "{isa} [{c}, {r}]");
+            for (rows, lanes) in [(16, 16), (14, 14), (3, 14), (8, 8), (5, 6), (1, 1)] {
+                let mut to = vec![-1.0; 17 * 16];
+                let side = transpose(isa, &from, rows.min(8), &mut to, 17, lanes);
+                for (i, &x) in to.iter().enumerate() {
+                    let (c, r) = (i / 17, i % 17);
+                    let want = match (c < side && r < lanes.min(side), r < rows.min(8)) {
+                        (true, true) => (r * 20 + c) as f32,
+                        (true, false) => 0.0,
+                        _ => -1.0,
+                    };
+                    assert_eq!(x, want, "{isa} {rows} rows, {lanes} lanes, [{c}, {r}]");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bf16_pairs_are_zipped_and_parts_stay_within_their_length() {
+        simd_kernel! {
+            fn zip<S>(low: &[u16], high: &[u16], out: &mut [f32; 16], n: usize) -> usize {
+                // SAFETY: `n` elements of both, and no path has more than 16 lanes.
+                unsafe { S::store(out.as_mut_ptr(), S::zip_bf16(low.as_ptr(), high.as_ptr(), n.min(S::LANES))) };
+                n.min(S::LANES)
+            }
+        }
+        let (low, high): (Vec<u16>, Vec<u16>) = (0..16).map(|i| (0x3f80 + i, 0xc000 + 3 * i)).unzip();
+        for isa in Isa::available() {
+            for n in 0..=16 {
+                let mut out = [0.0; 16];
+                let n = zip(isa, &low[..n], &high[..n], &mut out, n);
+                for (i, x) in out.iter().enumerate() {
+                    let want = if i < n { u32::from(low[i]) | u32::from(high[i]) << 16 } else { 0 };
+                    assert_eq!(x.to_bits(), want, "{isa} {i} of {n}");
+                }
             }
         }
     }

@@ -144,11 +144,18 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
-    unsafe fn transpose8(from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
+    unsafe fn transpose(
+        from: *const f32,
+        from_bytes: usize,
+        rows: usize,
+        to: *mut f32,
+        to_row: usize,
+        lanes: usize,
+    ) {
         op! {
             let mut a = [_mm256_setzero_ps(); 8];
             for (r, a) in a.iter_mut().enumerate() {
-                *a = _mm256_loadu_ps(from.add(r * from_row));
+                *a = _mm256_loadu_ps(row_or_zeros(from, from_bytes, r, rows));
             }
             // Pairs of rows, then of pairs, within each half; then the halves.
             let mut b = a;
@@ -163,12 +170,27 @@ impl Simd for Avx2 {
                     a[half + 2 * i + 1] = _mm256_shuffle_ps::<0b1110_1110>(low, high);
                 }
             }
-            for c in 0..4 {
-                _mm256_storeu_ps(to.add(c * to_row), _mm256_permute2f128_ps::<0x20>(a[c], a[c + 4]));
-                _mm256_storeu_ps(to.add((c + 4) * to_row), _mm256_permute2f128_ps::<0x31>(a[c], a[c + 4]));
+            for c in 0..8 {
+                let (low, high) = (a[c % 4], a[c % 4 + 4]);
+                let column = match c < 4 {
+                    true => _mm256_permute2f128_ps::<0x20>(low, high),
+                    false => _mm256_permute2f128_ps::<0x31>(low, high),
+                };
+                match lanes {
+                    8.. => _mm256_storeu_ps(to.add(c * to_row), column),
+                    _ => Self::store_partial(to.add(c * to_row), column, lanes),
+                }
             }
         }
     }
+}
+
+/// Where row `r` of `rows` begins, or sixteen zeros for one beyond.
+#[inline(always)]
+unsafe fn row_or_zeros(from: *const f32, bytes: usize, r: usize, rows: usize) -> *const f32 {
+    static ZEROS: [f32; 16] = [0.0; 16];
+    // SAFETY: rows below `rows` are valid by the callers' promise.
+    if r < rows { unsafe { from.byte_add(r * bytes) } } else { ZEROS.as_ptr() }
 }
 
 /// As [`rounded8`], and by integers, not by vcvtneps2bf16, which flushes denormals: the same bits as AVX2.
@@ -293,7 +315,78 @@ impl Simd for Avx512 {
         }
     }
     #[inline(always)]
-    unsafe fn transpose8(from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
-        op!(Avx2::transpose8(from, from_row, to, to_row))
+    unsafe fn load_bf16_partial(p: *const u16, n: usize) -> __m512 {
+        op!(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(words16(p, n)))))
     }
+    #[inline(always)]
+    unsafe fn store_bf16_partial(p: *mut u16, v: __m512, n: usize) {
+        op! {
+            let words = _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(rounded16(v)));
+            _mm256_mask_storeu_epi16(p.cast(), mask16(n), words)
+        }
+    }
+    #[inline(always)]
+    unsafe fn zip_bf16(low: *const u16, high: *const u16, n: usize) -> __m512 {
+        op! {
+            let low = _mm512_cvtepu16_epi32(words16(low, n));
+            let high = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(words16(high, n)));
+            _mm512_castsi512_ps(_mm512_or_si512(low, high))
+        }
+    }
+    #[inline(always)]
+    unsafe fn transpose(
+        from: *const f32,
+        from_bytes: usize,
+        rows: usize,
+        to: *mut f32,
+        to_row: usize,
+        lanes: usize,
+    ) {
+        op! {
+            let mut a = [_mm512_setzero_ps(); 16];
+            for (r, a) in a.iter_mut().enumerate() {
+                *a = _mm512_loadu_ps(row_or_zeros(from, from_bytes, r, rows));
+            }
+            // Pairs of rows, then of pairs: quarter q of b[4·i + j] is column 4·q + j of rows 4·i to 4·i + 3.
+            let mut b = a;
+            for i in 0..8 {
+                b[2 * i] = _mm512_unpacklo_ps(a[2 * i], a[2 * i + 1]);
+                b[2 * i + 1] = _mm512_unpackhi_ps(a[2 * i], a[2 * i + 1]);
+            }
+            for i in 0..4 {
+                for j in 0..2 {
+                    let (x, y) = (_mm512_castps_pd(b[4 * i + j]), _mm512_castps_pd(b[4 * i + j + 2]));
+                    a[4 * i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(x, y));
+                    a[4 * i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(x, y));
+                }
+            }
+            // Then the quarters.
+            for j in 0..4 {
+                let even = [
+                    _mm512_shuffle_f32x4::<0x88>(a[j], a[4 + j]),
+                    _mm512_shuffle_f32x4::<0x88>(a[8 + j], a[12 + j]),
+                ];
+                let odd = [
+                    _mm512_shuffle_f32x4::<0xdd>(a[j], a[4 + j]),
+                    _mm512_shuffle_f32x4::<0xdd>(a[8 + j], a[12 + j]),
+                ];
+                b[j] = _mm512_shuffle_f32x4::<0x88>(even[0], even[1]);
+                b[4 + j] = _mm512_shuffle_f32x4::<0x88>(odd[0], odd[1]);
+                b[8 + j] = _mm512_shuffle_f32x4::<0xdd>(even[0], even[1]);
+                b[12 + j] = _mm512_shuffle_f32x4::<0xdd>(odd[0], odd[1]);
+            }
+            for (c, &column) in b.iter().enumerate() {
+                match lanes {
+                    16.. => _mm512_storeu_ps(to.add(c * to_row), column),
+                    _ => Self::store_partial(to.add(c * to_row), column, lanes),
+                }
+            }
+        }
+    }
+}
+
+/// The first `n <= 16` words, the others zero.
+#[inline(always)]
+unsafe fn words16(p: *const u16, n: usize) -> __m256i {
+    op!(if n == 16 { _mm256_loadu_si256(p.cast()) } else { _mm256_maskz_loadu_epi16(mask16(n), p.cast()) })
 }

@@ -1,8 +1,11 @@
 //! Attention of new rows to a key–value cache, for generation.
 
 use super::Shape;
-use super::forward::{KeyValues, Online};
-use super::tile::{self, Mask, Rows, TILE};
+use super::arithmetic::Fp32;
+use super::forward::Online;
+use super::mask::Mask;
+use super::operands::{self, Moving, Rows};
+use super::tile::{self, TILE};
 use crate::Cpu;
 use crate::isa::Isa;
 use crate::pool::Disjoint;
@@ -165,8 +168,8 @@ fn queries<E: Elem>(
         }
         return;
     }
-    let width = tile::width(input.shape.head_dim);
-    let len = Online::scratch(width) + TILE * (TILE + 2 * width);
+    let width = operands::width(input.shape.head_dim, 1);
+    let len = Online::scratch(width) + TILE * TILE + 2 * Moving::scratch(width);
     scratch::with(len, |memory: &mut [f32]| kernel(isa, input, kv, heads, rows, out, memory));
 }
 
@@ -180,10 +183,11 @@ simd_kernel! {
         memory: &mut [f32],
     ) {
         let Shape { head_dim, kv_heads, .. } = input.shape;
-        let width = tile::width(head_dim);
+        let width = operands::width(head_dim, 1);
         let (state, rest) = memory.split_at_mut(Online::scratch(width));
         let (scores, rest) = rest.split_at_mut(TILE * TILE);
-        let (keys, values) = rest.split_at_mut(TILE * width);
+        let (k, v) = rest.split_at_mut(Moving::scratch(width));
+        let (mut k, mut v) = (Moving::at::<S, Fp32>(k, width), Moving::at::<S, Fp32>(v, width));
         let mut state = Online::at(state, width);
         state.reset();
         state.queries.fill(0.0);
@@ -192,18 +196,17 @@ simd_kernel! {
         for c in 0..columns {
             let (row, head) = column(c);
             let query = Rows::new(input.qkv, input.shape.qkv_width(), head * head_dim, head_dim).row(row);
-            tile::put_column(query, input.scale, state.queries, c);
+            operands::put_column(query, state.queries, c);
         }
         let start = input.slots[rows.start] as usize * input.capacity * kv_heads * head_dim;
         let cache = |data| Rows::new(data, kv_heads * head_dim, start + kv * head_dim, head_dim);
         let (k_cache, v_cache) = (cache(input.k_cache), cache(input.v_cache));
         let positions = &input.positions[rows.clone()];
-        let tile = KeyValues { keys, values, width };
         for key in (0..=positions[positions.len() - 1] as usize).step_by(TILE) {
             let mask = Mask::cached(positions, heads.len(), key);
-            k_cache.pack::<S>(key, mask.rows, 1.0, tile.keys, width);
-            v_cache.pack::<S>(key, mask.rows, 1.0, tile.values, width);
-            state.absorb::<S>(&tile, head_dim, &mask, scores);
+            k.load_rows::<S, Fp32, f32>(&k_cache, key, mask.rows);
+            v.load_zipped::<S, Fp32, f32>(&v_cache, key, mask.rows);
+            state.absorb::<S, Fp32>((&k, &v), head_dim, input.scale, &mask, scores);
         }
         for c in 0..columns {
             let (row, head) = column(c);

@@ -1,28 +1,23 @@
 //! The forward kernel: one tile of queries of the heads that share one key–value head.
 
 use super::Input;
-use super::tile::{self, Mask, TILE};
+use super::arithmetic::{self, Arithmetic, attention_kernel};
+use super::mask::{self, Mask};
+use super::operands::{self, Moving};
+use super::tile::{self, TILE};
 use crate::isa::Isa;
 use crate::pool::Disjoint;
 use crate::scratch;
 use crate::simd::{Elem, Simd};
-use crate::simd_kernel;
 use std::ops::Range;
-
-/// Keys and values of the moving tile, `[TILE, width]` each.
-pub(super) struct KeyValues<'a> {
-    pub(super) keys: &'a mut [f32],
-    pub(super) values: &'a mut [f32],
-    pub(super) width: usize,
-}
 
 /// Online softmax of one tile of columns (queries).
 pub(super) struct Online<'a> {
-    /// Scaled queries `[width, TILE]`.
+    /// Queries, `[width / PER, TILE]` units.
     pub(super) queries: &'a mut [f32],
     /// Unnormalised outputs `[TILE, width]`.
     pub(super) out: &'a mut [f32],
-    /// Largest score so far, `[TILE]`.
+    /// Largest scaled score so far, `[TILE]`.
     pub(super) max: &'a mut [f32],
     /// Sum of e^(score − max) so far, `[TILE]`.
     pub(super) sum: &'a mut [f32],
@@ -50,43 +45,47 @@ impl<'a> Online<'a> {
         self.max.fill(f32::MIN);
     }
 
-    /// Takes in one tile of keys and values. `scores` is scratch `[TILE, TILE]`.
+    /// Takes in one tile of keys and values; scores count times `scale`. `scores` is scratch `[TILE, TILE]`.
     #[inline(always)]
-    pub(super) fn absorb<S: Simd>(
+    pub(super) fn absorb<S: Simd, A: Arithmetic<S>>(
         &mut self,
-        kv: &KeyValues<'_>,
+        (keys, values): (&Moving<'_>, &Moving<'_>),
         head_dim: usize,
+        scale: f32,
         mask: &Mask,
         scores: &mut [f32],
     ) {
-        tile::scores::<S>(kv.keys, kv.width, self.queries, head_dim, mask, scores);
+        tile::scores::<S, A>(keys.rows(), self.queries, head_dim, mask, scores);
         mask.fill(scores, f32::NEG_INFINITY);
         let mut rescale = [1.0; TILE];
         let columns = mask.columns.next_multiple_of(S::LANES);
         let mut c = 0;
         while c < columns {
             if columns - c >= 4 * S::LANES {
-                self.softmax::<S, 4>(scores, mask.rows, c, &mut rescale);
+                self.softmax::<S, 4>(scores, scale, mask.rows, c, &mut rescale);
                 c += 4 * S::LANES;
             } else {
-                self.softmax::<S, 1>(scores, mask.rows, c, &mut rescale);
+                self.softmax::<S, 1>(scores, scale, mask.rows, c, &mut rescale);
                 c += S::LANES;
             }
         }
         mask.fill(scores, 0.0);
-        for (row, &factor) in self.out.chunks_exact_mut(kv.width).zip(&rescale).take(mask.columns) {
+        let width = self.out.len() / TILE;
+        for (row, &factor) in self.out.chunks_exact_mut(width).zip(&rescale).take(mask.columns) {
             if factor != 1.0 {
                 row.iter_mut().for_each(|x| *x *= factor);
             }
         }
-        tile::gather::<S>(scores, kv.values, kv.width, mask, self.out);
+        tile::narrow::<S, A>(scores, mask);
+        tile::gather::<S, A>(scores, values.zipped::<S, A>(), mask, self.out);
     }
 
-    /// Turns `N` vectors of columns from `c` on into e^(score − max) and updates max and sum.
+    /// Turns `N` vectors of columns from `c` on into e^(scale·score − max) and updates max and sum.
     #[inline(always)]
     fn softmax<S: Simd, const N: usize>(
         &mut self,
         scores: &mut [f32],
+        scale: f32,
         rows: usize,
         c: usize,
         rescale: &mut [f32; TILE],
@@ -96,21 +95,25 @@ impl<'a> Online<'a> {
         // SAFETY: by the assertions every vector lies within its row of TILE elements.
         unsafe {
             let start = scores.as_mut_ptr().add(c);
+            let scale = S::splat(scale);
             let mut old = [S::splat(0.0); N];
             for (j, v) in old.iter_mut().enumerate() {
                 *v = S::load(self.max.as_ptr().add(c + j * S::LANES));
             }
-            let mut top = old;
+            let mut top = [S::splat(f32::NEG_INFINITY); N];
             for i in 0..rows {
                 for (j, top) in top.iter_mut().enumerate() {
                     *top = S::max(*top, S::load(start.add(i * TILE + j * S::LANES)));
                 }
             }
+            for (top, &old) in top.iter_mut().zip(&old) {
+                *top = S::max(old, S::mul(*top, scale));
+            }
             let mut total = [S::splat(0.0); N];
             for i in 0..rows {
                 for (j, total) in total.iter_mut().enumerate() {
                     let at = start.add(i * TILE + j * S::LANES);
-                    let p = S::exp(S::sub(S::load(at), top[j]));
+                    let p = S::exp(S::sub(S::mul(S::load(at), scale), top[j]));
                     S::store(at, p);
                     *total = S::add(*total, p);
                 }
@@ -136,42 +139,43 @@ pub(super) fn query_tile<E: Elem>(
     out: &Disjoint<'_, E>,
     lse: &Disjoint<'_, f32>,
 ) {
-    let width = tile::width(input.shape.head_dim);
-    let len = input.shape.group() * Online::scratch(width) + TILE * (TILE + 2 * width);
-    scratch::with(len, |memory: &mut [f32]| kernel(isa, input, kv, tile, out, lse, memory));
+    let width = operands::width(input.shape.head_dim, arithmetic::per::<E>(isa));
+    let len = input.shape.group() * Online::scratch(width) + TILE * TILE + 2 * Moving::scratch(width);
+    scratch::with(len, |memory: &mut [f32]| kernel(isa, input, kv, tile, out, lse, memory, width));
 }
 
-simd_kernel! {
-    fn kernel<S, E: Elem>(
+attention_kernel! {
+    fn kernel<S, A, E>(
         input: &Input<'_, E>,
         kv: usize,
         tile: usize,
         out: &Disjoint<'_, E>,
         lse: &Disjoint<'_, f32>,
         memory: &mut [f32],
+        width: usize,
     ) {
-        let (head_dim, width) = (input.shape.head_dim, tile::width(input.shape.head_dim));
+        let (head_dim, scale) = (input.shape.head_dim, input.scale);
         let (each, group) = (Online::scratch(width), input.shape.group());
         let (heads, rest) = memory.split_at_mut(group * each);
         let (scores, rest) = rest.split_at_mut(TILE * TILE);
-        let (keys, values) = rest.split_at_mut(TILE * width);
+        let (k, v) = rest.split_at_mut(Moving::scratch(width));
         let first = tile * TILE;
-        let rows = tile::extent(input.segments, first);
+        let rows = mask::extent(input.segments, first);
         for (g, memory) in heads.chunks_exact_mut(each).enumerate() {
             let mut state = Online::at(memory, width);
             state.reset();
             let queries = input.head((kv * group + g) * head_dim);
-            queries.pack_columns::<S>(first, rows, input.scale, state.queries, keys);
+            queries.pack_columns::<S, A>(first, rows, state.queries, k, width);
         }
-        let kv_tile = KeyValues { keys, values, width };
+        let (mut k, mut v) = (Moving::at::<S, A>(k, width), Moving::at::<S, A>(v, width));
         let (keys, values) = (input.head(input.shape.key_at(kv)), input.head(input.shape.value_at(kv)));
         for key in (input.segments[first] as usize / TILE * TILE..=first).step_by(TILE) {
-            let count = tile::extent(input.segments, key);
-            keys.pack::<S>(key, count, 1.0, kv_tile.keys, width);
-            values.pack::<S>(key, count, 1.0, kv_tile.values, width);
+            let count = mask::extent(input.segments, key);
+            k.load_rows::<S, A, E>(&keys, key, count);
+            v.load_zipped::<S, A, E>(&values, key, count);
             let mask = Mask::keys_by_queries(input.segments, key, first);
             for memory in heads.chunks_exact_mut(each) {
-                Online::at(memory, width).absorb::<S>(&kv_tile, head_dim, &mask, scores);
+                Online::at(memory, width).absorb::<S, A>((&k, &v), head_dim, scale, &mask, scores);
             }
         }
         for (g, memory) in heads.chunks_exact_mut(each).enumerate() {

@@ -10,12 +10,16 @@
 //! queries run over query tiles and those of keys and values over key tiles, so that no sum is shared
 //! between tasks. Tiles above the diagonal or outside the document are never visited.
 //!
-//! Arithmetic is fp32 for every storage type.
+//! Products are fp32, or of bf16 operands with fp32 sums where storage is bf16 and the CPU multiplies it faster; softmax
+//! and its derivative are fp32 for every storage type.
 
+mod arithmetic;
 mod backward;
 mod cached;
 mod forward;
+mod mask;
 mod node;
+mod operands;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]
@@ -29,7 +33,8 @@ use crate::pool::Disjoint;
 use crate::scratch;
 use crate::simd::Elem;
 use backward::Output;
-use tile::{Rows, TILE};
+use operands::Rows;
+use tile::TILE;
 
 /// The heads of an attention layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

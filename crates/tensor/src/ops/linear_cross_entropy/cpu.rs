@@ -55,17 +55,28 @@ pub(super) fn chunk<E: Elem>(
     let (h, w) = (View::rows(h, d), View::rows(args.w, d));
     gemm(cpu, precision, (rows, vocab, d), h, w.t(), logits, vocab, false);
     let slope = gradients.is_some().then_some((args.scale, args.z_loss));
-    softmax_rows(cpu, labels, logits, stats, slope);
+    softmax_rows::<E>(cpu, labels, logits, stats, slope);
     if let Some(to) = gradients {
-        let d_logits = View::rows(&*logits, vocab);
+        let d_logits = View::rows_strided(bytemuck::cast_slice::<f32, E>(logits), row_stride::<E>(vocab));
         gemm(cpu, precision, (rows, d, vocab), d_logits, w, &mut to.dh[part], d, false);
         gemm(cpu, precision, (vocab, d, rows), d_logits.t(), h, to.dw, d, to.accumulate_dw);
         to.accumulate_dw = true;
     }
 }
 
-/// Each row of logits → its statistics; with `slope` (scale, z_loss) the row becomes its gradient.
-fn softmax_rows(cpu: &Cpu, labels: &[u32], logits: &mut [f32], stats: &mut [f64], slope: Option<(f32, f32)>) {
+/// Elements from row to row of the gradients of logits, which lie at the start of the logits' own fp32 rows.
+const fn row_stride<E>(vocab: usize) -> usize {
+    vocab * size_of::<f32>() / size_of::<E>()
+}
+
+/// Each row of logits → its statistics; with `slope` (scale, z_loss) the row becomes its gradient, stored as `E`.
+fn softmax_rows<E: Elem>(
+    cpu: &Cpu,
+    labels: &[u32],
+    logits: &mut [f32],
+    stats: &mut [f64],
+    slope: Option<(f32, f32)>,
+) {
     let vocab = logits.len() / labels.len();
     let logits = Disjoint::new(logits);
     cpu.pool.for_each_chunk(stats, ROWS * STATS, |i, stats| {
@@ -75,13 +86,13 @@ fn softmax_rows(cpu: &Cpu, labels: &[u32], logits: &mut [f32], stats: &mut [f64]
             let row = unsafe { logits.slice(r * vocab, (r + 1) * vocab) };
             match labels[r] {
                 NO_LABEL => row.fill(0.0),
-                label => stats.copy_from_slice(&softmax(cpu.isa, row, label as usize, slope)),
+                label => stats.copy_from_slice(&softmax::<E>(cpu.isa, row, label as usize, slope)),
             }
         }
     });
 }
 
-fn softmax(isa: Isa, row: &mut [f32], label: usize, slope: Option<(f32, f32)>) -> [f64; STATS] {
+fn softmax<E: Elem>(isa: Isa, row: &mut [f32], label: usize, slope: Option<(f32, f32)>) -> [f64; STATS] {
     let (max, hit) = (largest(isa, row), row[label]);
     let correct = hit == max && !row[..label].contains(&max);
     let sum = exponentials(isa, row, max);
@@ -89,8 +100,10 @@ fn softmax(isa: Isa, row: &mut [f32], label: usize, slope: Option<(f32, f32)>) -
     if let Some((scale, z_loss)) = slope {
         // d/d logit = scale·(p − [label] + 2·z_loss·log Z·p), p = exp(logit − max) / sum
         let (scale, z_loss) = (f64::from(scale), f64::from(z_loss));
-        scaled(isa, row, (scale * (1.0 + 2.0 * z_loss * log_z) / sum) as f32);
-        row[label] -= scale as f32;
+        let factor = (scale * (1.0 + 2.0 * z_loss * log_z) / sum) as f32;
+        let of_label = row[label] * factor - scale as f32;
+        scaled::<E>(isa, row, factor);
+        bytemuck::cast_slice_mut::<f32, E>(row)[label] = E::from_f32(of_label);
     }
     [log_z - f64::from(hit), log_z, f64::from(u8::from(correct))]
 }
@@ -132,14 +145,14 @@ simd_kernel! {
 }
 
 simd_kernel! {
-    /// Each x in 0..=1 becomes factor·x, negligible ones zero.
-    fn scaled<S>(x: &mut [f32], factor: f32) {
+    /// Each x in 0..=1 becomes factor·x, negligible ones zero, stored as `E` from the start of the same memory on.
+    fn scaled<S, E: Elem>(x: &mut [f32], factor: f32) {
         let (len, p) = (x.len(), x.as_mut_ptr());
-        // SAFETY: `i + n <= len`.
+        // SAFETY: `i + n <= len`, and an `E` is no wider than an fp32: what is written lies at or before what was read.
         for_lanes!(S, len, |i, n| unsafe {
             let floor = S::splat(NEGLIGIBLE);
             let e = S::sub(S::max(f32::load_n::<S>(p.add(i), n), floor), floor);
-            f32::store_n::<S>(p.add(i), S::mul(e, S::splat(factor)), n);
+            E::store_n::<S>(p.cast::<E>().add(i), S::mul(e, S::splat(factor)), n);
         });
     }
 }

@@ -2,7 +2,7 @@
 //! ever holding all logits.
 //!
 //! Per row with a label, with `Z = Σ_v exp(logit_v)`: `nll = log Z − logit_label`, and the z-loss adds
-//! `z_loss · log² Z`, which keeps `log Z` near 0. [`LOSS_ROWS`] rows of logits exist at a time: they are
+//! `z_loss · log² Z`, which keeps `log Z` near 0. [`loss_rows`] rows of logits exist at a time: they are
 //! computed, turned into their own gradient in place and used up. The scale
 //! (1 / label tokens of the global batch) is the caller's, so that masks, packing and leaves never
 //! change the normalisation.
@@ -20,7 +20,7 @@ pub use node::Loss;
 
 use crate::Cpu;
 use crate::gemm::Precision;
-use crate::order::LOSS_ROWS;
+use crate::order::loss_rows;
 use crate::scratch;
 use crate::simd::Elem;
 
@@ -98,11 +98,12 @@ fn run<E: Elem>(
 ) -> Totals {
     let (d, vocab) = check(&args, per_token.len());
     let mut totals = Totals::default();
-    let rows = args.labels.len().min(LOSS_ROWS);
+    let most = loss_rows(vocab);
+    let rows = args.labels.len().min(most);
     scratch::with(rows * vocab, |logits: &mut [f32]| {
         scratch::with(rows * cpu::STATS, |stats: &mut [f64]| {
-            for (i, labels) in args.labels.chunks(LOSS_ROWS).enumerate() {
-                let part = i * LOSS_ROWS..i * LOSS_ROWS + labels.len();
+            for (i, labels) in args.labels.chunks(most).enumerate() {
+                let part = i * most..i * most + labels.len();
                 let chunk = cpu::Chunk {
                     h: &args.h[part.start * d..part.end * d],
                     labels,
