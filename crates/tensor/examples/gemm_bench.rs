@@ -15,20 +15,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     );
     // Those of a small model; the short ones escape a busy machine's time slices.
     let cases = [
-        (Layout::Forward, (512, 512, 256)),
-        (Layout::Forward, (512, 1376, 256)),
-        (Layout::Forward, (256, 1024, 256)),
-        (Layout::BackwardInput, (512, 256, 1376)),
-        (Layout::BackwardWeight, (512, 256, 1024)),
         (Layout::Forward, (4096, 512, 256)),
-        (Layout::Forward, (4096, 1376, 256)),
-        (Layout::Forward, (256, 4096, 256)),
-        (Layout::BackwardInput, (4096, 256, 1376)),
-        (Layout::BackwardWeight, (1376, 256, 4096)),
-        (Layout::Forward, (1, 4096, 256)),
-        (Layout::Forward, (8, 4096, 256)),
-        (Layout::Forward, (16, 4096, 256)),
-        (Layout::Forward, (24, 4096, 256)),
+        (Layout::Forward, (4096, 256, 256)),
+        (Layout::Forward, (4096, 1408, 256)),
+        (Layout::Forward, (4096, 256, 704)),
+        (Layout::BackwardInput, (4096, 256, 512)),
+        (Layout::BackwardInput, (4096, 256, 256)),
+        (Layout::BackwardInput, (4096, 256, 1408)),
+        (Layout::BackwardInput, (4096, 704, 256)),
+        (Layout::BackwardWeight, (512, 256, 4096)),
+        (Layout::BackwardWeight, (256, 256, 4096)),
+        (Layout::BackwardWeight, (1408, 256, 4096)),
+        (Layout::BackwardWeight, (256, 704, 4096)),
+        (Layout::Forward, (1024, 4096, 256)),
+        (Layout::BackwardInput, (1024, 256, 4096)),
+        (Layout::BackwardWeight, (4096, 256, 1024)),
     ];
     for precision in [Precision::Fp32, Precision::Bf16] {
         for (layout, dims) in cases {

@@ -18,9 +18,16 @@ pub const fn loss_rows(vocab: usize) -> usize {
 /// Queries and keys per tile of attention scores: the online softmax and the sums over keys advance by it.
 pub const ATTENTION_TILE: usize = 64;
 
+/// Tasks that attention's backward pass is cut into at least, if it can be: key–value heads of islands of documents first,
+/// then strips of key tiles, whose shares of the queries' gradients are added in order.
+pub const ATTENTION_STRIPS: usize = 24;
+
+/// The most strips of one island: each costs memory of the size of the queries.
+pub const MOST_STRIPS: usize = 8;
+
 /// Inner dimension per pass of a matrix product with fp32 operands: each pass sums from zero in order of k,
 /// and passes are added in order.
 pub const GEMM_K_FP32: usize = 512;
 
 /// The same for operands that are multiplied as pairs of bf16.
-pub const GEMM_K_BF16: usize = 1024;
+pub const GEMM_K_BF16: usize = 512;

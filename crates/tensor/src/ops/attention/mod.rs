@@ -6,9 +6,8 @@
 //!
 //! Scores exist only as tiles of [`ATTENTION_TILE`](crate::order::ATTENTION_TILE) squared: the forward pass keeps a running
 //! maximum and sum per row (online softmax) and saves the log-sum-exp, from which the backward pass
-//! computes the probabilities again, tile by tile (Dao et al., FlashAttention, 2022). Gradients of
-//! queries run over query tiles and those of keys and values over key tiles, so that no sum is shared
-//! between tasks. Tiles above the diagonal or outside the document are never visited.
+//! computes the probabilities again, tile by tile (Dao et al., FlashAttention, 2022), in strips of key
+//! tiles, so that no sum is shared between tasks. Tiles above the diagonal or outside the document are never visited.
 //!
 //! Products are fp32, or of bf16 operands with fp32 sums where storage is bf16 and the CPU multiplies it faster; softmax
 //! and its derivative are fp32 for every storage type.
@@ -29,10 +28,11 @@ mod tile;
 pub use cached::{PADDING, append, cached};
 
 use crate::Cpu;
+use crate::order::{ATTENTION_STRIPS, MOST_STRIPS};
 use crate::pool::Disjoint;
 use crate::scratch;
 use crate::simd::Elem;
-use backward::Output;
+use backward::{Output, QuerySums, Strip};
 use operands::Rows;
 use tile::TILE;
 
@@ -107,9 +107,24 @@ impl<'a, E: Elem> Input<'a, E> {
         self.segments.len()
     }
 
+    fn tiles(&self) -> usize {
+        self.rows().div_ceil(TILE)
+    }
+
     /// Tasks of one pass: every key–value head of every tile of rows.
     fn tasks(&self) -> usize {
-        self.rows().div_ceil(TILE) * self.shape.kv_heads
+        self.tiles() * self.shape.kv_heads
+    }
+
+    /// The row after the last that sees a key of `tile`: rows that see its last key are the last that see any of it.
+    fn seen_by(&self, tile: usize) -> usize {
+        let end = ((tile + 1) * TILE).min(self.rows());
+        self.segments.partition_point(|&start| (start as usize) < end)
+    }
+
+    /// Whether no row from `tile` on sees a key before it.
+    fn starts_island(&self, tile: usize) -> bool {
+        self.segments[tile * TILE] as usize >= tile * TILE
     }
 
     /// The key–value head and the tile of a task.
@@ -189,19 +204,79 @@ pub fn backward<E: Elem>(
     assert!(d_out.len() == out.len(), "attention: d_out is not [{n}, {}]", shape.out_width());
     assert!(lse.len() == n * shape.heads, "attention: lse is not [{}, {n}]", shape.heads);
     assert!(d_qkv.len() == qkv.len(), "attention: d_qkv is not [{n}, {}]", shape.qkv_width());
-    let output = Output { out, lse, d_out };
-    let (d_qkv, tasks) = (Disjoint::new(d_qkv), input.tasks());
-    scratch::with(n * shape.heads, |delta: &mut [f32]| {
-        let shared = Disjoint::new(delta);
-        cpu.pool.run(tasks, |i| {
-            let (kv, tile) = input.task(tasks - 1 - i);
-            backward::query_tile(cpu.isa, &input, &output, kv, tile, &shared, &d_qkv);
-        });
-        let delta = &*delta;
-        cpu.pool.run(tasks, |i| {
-            // Here the early tiles are the heavy ones.
-            let (kv, tile) = input.task(i);
-            backward::key_tile(cpu.isa, &input, &output, kv, tile, delta, &d_qkv);
+    let (output, d_qkv) = (Output { out, lse, d_out }, Disjoint::new(d_qkv));
+    let width = operands::width(shape.head_dim, arithmetic::per::<E>(cpu.isa));
+    let (tiles, padded) = (input.tiles(), input.tiles() * TILE);
+    let rows = |tile: usize| tile * TILE..((tile + 1) * TILE).min(n);
+    scratch::with((tiles + 1) * (1 + MOST_STRIPS), |cuts: &mut [u32]| {
+        let (islands, cuts) = cuts.split_at_mut(tiles + 1);
+        let islands = find_islands(&input, islands);
+        let slots = strips_per_island(shape, islands.len() - 1);
+        let cuts = cut_islands(&input, islands, slots, cuts);
+        let strip = |at: usize| cuts[at] as usize..cuts[at + 1] as usize;
+        scratch::with(n * shape.heads, |delta: &mut [f32]| {
+            let shared = Disjoint::new(delta);
+            cpu.pool.run(tiles, |i| backward::delta_rows(cpu.isa, &input, &output, rows(i), &shared));
+            let delta = &*delta;
+            scratch::with(slots * shape.heads * padded * width, |sums: &mut [f32]| {
+                let sums = QuerySums { data: Disjoint::new(sums), rows: padded, heads: shape.heads, width };
+                cpu.pool.run((cuts.len() - 1) * shape.kv_heads, |i| {
+                    let (at, kv) = (i / shape.kv_heads, i % shape.kv_heads);
+                    let strip = Strip { kv, tiles: strip(at), slot: at % slots };
+                    if !strip.tiles.is_empty() {
+                        backward::strip(cpu.isa, &input, &output, &strip, delta, &sums, &d_qkv);
+                    }
+                });
+                cpu.pool.run(tiles, |i| {
+                    let island = islands.partition_point(|&start| start as usize <= i) - 1;
+                    let shares = (0..slots).filter(|slot| {
+                        let tiles = strip(island * slots + slot);
+                        !tiles.is_empty() && tiles.start <= i && i * TILE < input.seen_by(tiles.end - 1)
+                    });
+                    backward::settle_queries(cpu.isa, &input, rows(i), shares, &sums, &d_qkv);
+                });
+            });
         });
     });
+}
+
+/// The first tile of each island (tiles none of whose rows sees a key outside it), and after them the number of tiles.
+fn find_islands<'a, E: Elem>(input: &Input<'_, E>, starts: &'a mut [u32]) -> &'a [u32] {
+    let mut count = 0;
+    for tile in (0..input.tiles()).filter(|&tile| input.starts_island(tile)) {
+        starts[count] = tile as u32;
+        count += 1;
+    }
+    starts[count] = input.tiles() as u32;
+    &starts[..=count]
+}
+
+/// Into how many strips the key tiles of each island are cut: enough tasks for many threads, whatever their number is.
+fn strips_per_island(shape: Shape, islands: usize) -> usize {
+    ATTENTION_STRIPS.div_ceil((islands * shape.kv_heads).max(1)).min(MOST_STRIPS)
+}
+
+/// Where the strips begin, `slots` for each island one after another, and after them the number of tiles: strips of an
+/// island see about as many tiles each.
+fn cut_islands<'a, E: Elem>(
+    input: &Input<'_, E>,
+    islands: &[u32],
+    slots: usize,
+    cuts: &'a mut [u32],
+) -> &'a [u32] {
+    let cost = |tile: u32| input.seen_by(tile as usize).div_ceil(TILE) - tile as usize;
+    for (island, cuts) in islands.windows(2).zip(cuts.chunks_exact_mut(slots)) {
+        let total: usize = if slots > 1 { (island[0]..island[1]).map(cost).sum() } else { 0 };
+        let (mut tile, mut sum) = (island[0], 0);
+        for (slot, cut) in cuts.iter_mut().enumerate() {
+            while tile < island[1] && sum * slots < total * slot {
+                sum += cost(tile);
+                tile += 1;
+            }
+            *cut = tile;
+        }
+    }
+    let count = (islands.len() - 1) * slots;
+    cuts[count] = input.tiles() as u32;
+    &cuts[..=count]
 }

@@ -38,10 +38,14 @@ impl<'a, E: Elem> Rows<'a, E> {
             let row = self.row(first + i);
             match (A::PER, E::DTYPE) {
                 (1, _) => copy::<S, E, f32>(row, to),
-                (_, DType::Bf16) => {
-                    let to: &mut [E] = bytemuck::cast_slice_mut(to);
-                    to[..row.len()].copy_from_slice(row);
-                    to[row.len()..].fill(E::from_f32(0.0));
+                (_, DType::Bf16) if row.len().is_multiple_of(2 * S::LANES) => {
+                    to[row.len() / 2..].fill(0.0);
+                    for at in (0..row.len()).step_by(2 * S::LANES) {
+                        // SAFETY: two vectors of bf16 are one of units; both rows are whole such vectors.
+                        unsafe {
+                            S::store(to.as_mut_ptr().add(at / 2), S::load(row.as_ptr().add(at).cast()))
+                        };
+                    }
                 }
                 _ => copy::<S, E, bf16>(row, bytemuck::cast_slice_mut(to)),
             }

@@ -98,6 +98,48 @@ pub(super) fn narrow<S: Simd, A: Arithmetic<S>>(tile: &mut [f32], mask: &Mask) {
     }
 }
 
+/// Turns a tile of fp32 values, those outside the mask being 0, into units along its columns, `[TILE, TILE / PER]` in
+/// `to`. fp32 units it is already.
+#[inline(always)]
+pub(super) fn flatten<S: Simd, A: Arithmetic<S>>(tile: &[f32], mask: &Mask, to: &mut [f32]) {
+    if A::PER == 1 {
+        return;
+    }
+    let to: &mut [half::bf16] = bytemuck::cast_slice_mut(to);
+    assert!(tile.len() == TILE * TILE && to.len() >= TILE * TILE && mask.rows <= TILE);
+    for i in 0..mask.rows {
+        for c in (i * TILE..i * TILE + mask.columns).step_by(S::LANES) {
+            // SAFETY: the vector at `c` lies within row `i` of both, TILE being a multiple of LANES.
+            unsafe { half::bf16::store::<S>(to.as_mut_ptr().add(c), S::load(tile.as_ptr().add(c))) };
+        }
+    }
+}
+
+/// Gathers along the rows: `sums[i][d] += Σ_c tile[i][c] · rows[c][d]`, entries outside the mask being 0. Rows of `sums`
+/// beyond the mask's become noise.
+///
+/// `tile [TILE, TILE / PER]` as [`flatten`] leaves it, `rows [TILE / PER, width]`, `sums [TILE, width]`.
+#[inline(always)]
+pub(super) fn spread<S: Simd, A: Arithmetic<S>>(tile: &[f32], rows: &[f32], mask: &Mask, sums: &mut [f32]) {
+    let (width, units) = (sums.len() / TILE, TILE / A::PER);
+    assert!(rows.len() * A::PER == TILE * width && sums.len() == TILE * width && tile.len() >= TILE * units);
+    assert!(width.is_multiple_of(S::LANES));
+    for i in (0..mask.rows).step_by(BLOCK) {
+        let last = (i + BLOCK).min(mask.rows) - 1;
+        let (from, to) = (mask.low[i] / A::PER, mask.high[last].div_ceil(A::PER));
+        if from >= to {
+            continue;
+        }
+        // SAFETY: rows `i..i + BLOCK` and units `from..to` lie within tiles of the asserted sizes.
+        unsafe {
+            let a = Broadcast { pointer: tile.as_ptr().add(i * units + from), row: units, step: 1 };
+            let b = (rows.as_ptr().add(from * width), width);
+            let c = (sums.as_mut_ptr().add(i * width), width);
+            blocks::<S, A, false>(a, b, to - from, c, width / S::LANES);
+        }
+    }
+}
+
 /// Gathers along the columns: `sums[c][d] += Σ_i tile[i][c] · rows[i][d]`, entries outside the mask being 0.
 ///
 /// `tile` as [`narrow`] leaves it, `rows [TILE / PER, width]`, `sums [TILE, width]`.
