@@ -27,7 +27,7 @@ pub const MOST_STRIPS: usize = 8;
 
 /// Inner dimension per pass of a matrix product with fp32 operands: each pass sums from zero in order of k,
 /// and passes are added in order.
-pub const GEMM_K_FP32: usize = 512;
+pub const GEMM_K_FP32: usize = 256;
 
 /// The same for operands that are multiplied as pairs of bf16.
 pub const GEMM_K_BF16: usize = 512;

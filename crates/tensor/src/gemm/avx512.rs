@@ -1,6 +1,6 @@
 //! AVX-512, tile 14 × 32: 28 accumulators.
 
-use super::kernel::{Kernel, fma_registers, fma_tile};
+use super::kernel::{Kernel, Place, fma_registers, fma_tile};
 use crate::order::GEMM_K_FP32;
 use crate::simd::Avx512 as Lanes;
 use crate::simd::Elem;
@@ -14,14 +14,26 @@ impl Kernel for Avx512 {
     const PAIRS: bool = false;
     const K_BLOCK: usize = GEMM_K_FP32;
 
-    unsafe fn tile<C: Elem>(units: usize, a: *const f32, b: *const f32, c: *mut C, ld: usize, add: bool) {
+    unsafe fn tile<C: Elem, B: Elem>(
+        units: usize,
+        a: *const f32,
+        b: *const f32,
+        c: Place<*mut C>,
+        before: Option<Place<*const B>>,
+    ) {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-        unsafe fn body<C: Elem>(units: usize, a: *const f32, b: *const f32, c: *mut C, ld: usize, add: bool) {
+        unsafe fn body<C: Elem, B: Elem>(
+            units: usize,
+            a: *const f32,
+            b: *const f32,
+            c: Place<*mut C>,
+            before: Option<Place<*const B>>,
+        ) {
             // SAFETY: the caller's promise.
-            unsafe { fma_tile::<Lanes, C, 14, 2>(units, a, b, c, ld, add) }
+            unsafe { fma_tile::<Lanes, C, B, 14, 2>(units, a, b, c, before) }
         }
         // SAFETY: the caller's promise.
-        unsafe { body(units, a, b, c, ld, add) }
+        unsafe { body(units, a, b, c, before) }
     }
 
     unsafe fn registers(rounds: usize) -> u64 {

@@ -1,7 +1,7 @@
 //! AVX-512 with `vdpbf16ps`, tile 14 × 32: 28 accumulators, two products per lane and instruction.
 //! The instruction takes denormal operands and sums for zeros.
 
-use super::kernel::Kernel;
+use super::kernel::{Kernel, Place};
 use crate::order::GEMM_K_BF16;
 use crate::simd::{Avx512 as Lanes, Elem};
 use crate::tape::DType;
@@ -20,9 +20,15 @@ impl Kernel for Avx512Bf16 {
     const PAIRS: bool = true;
     const K_BLOCK: usize = GEMM_K_BF16;
 
-    unsafe fn tile<C: Elem>(units: usize, a: *const f32, b: *const f32, c: *mut C, ld: usize, add: bool) {
+    unsafe fn tile<C: Elem, B: Elem>(
+        units: usize,
+        a: *const f32,
+        b: *const f32,
+        c: Place<*mut C>,
+        before: Option<Place<*const B>>,
+    ) {
         // SAFETY: the caller's promise.
-        unsafe { tile(units, a, b, c, ld, add) }
+        unsafe { tile(units, a, b, c, before) }
     }
 
     unsafe fn registers(rounds: usize) -> u64 {
@@ -64,7 +70,13 @@ unsafe fn bits(values: __m256bh) -> __m256i {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
-unsafe fn tile<C: Elem>(units: usize, mut a: *const f32, mut b: *const f32, c: *mut C, ld: usize, add: bool) {
+unsafe fn tile<C: Elem, B: Elem>(
+    units: usize,
+    mut a: *const f32,
+    mut b: *const f32,
+    c: Place<*mut C>,
+    before: Option<Place<*const B>>,
+) {
     // SAFETY: the caller's promise.
     unsafe {
         let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
@@ -80,8 +92,13 @@ unsafe fn tile<C: Elem>(units: usize, mut a: *const f32, mut b: *const f32, c: *
         }
         for (r, sums) in sums.iter().enumerate() {
             for (j, &sum) in sums.iter().enumerate() {
-                let c = c.add(r * ld + 16 * j);
-                let sum = if add { _mm512_add_ps(C::load::<Lanes>(c), sum) } else { sum };
+                let sum = match before {
+                    Some(before) => {
+                        _mm512_add_ps(B::load::<Lanes>(before.start.add(r * before.ld + 16 * j)), sum)
+                    }
+                    None => sum,
+                };
+                let c = c.start.add(r * c.ld + 16 * j);
                 match C::DTYPE {
                     DType::Bf16 => _mm256_storeu_si256(c.cast(), bits(_mm512_cvtneps_pbh(sum))),
                     _ => C::store::<Lanes>(c, sum),

@@ -1,7 +1,7 @@
 //! The blocked product: b is packed once by all threads, then tasks own tiles of c.
 
-use super::blocks::{Blocks, steps};
-use super::kernel::{Cols, Kernel, Rows};
+use super::blocks::{Blocks, part, steps};
+use super::kernel::{Cols, Kernel, Place, Rows};
 use super::pack::{Source, pack, panel_len};
 use super::{Output, Product};
 use crate::Cpu;
@@ -37,12 +37,6 @@ impl Packed<'_> {
     }
 }
 
-/// Where tiles are summed: c itself, or fp32 sums where c is narrower and takes several passes.
-struct Sums<'a> {
-    data: Disjoint<'a, f32>,
-    ld: usize,
-}
-
 /// Computes `c = a·b` with one kernel.
 pub(super) fn run<K: Kernel, A: Elem, B: Elem, C: Elem>(
     cpu: &Cpu,
@@ -54,7 +48,8 @@ pub(super) fn run<K: Kernel, A: Elem, B: Elem, C: Elem>(
     let blocks = Blocks::new::<K>(product.dims, cpu.pool.threads(), partial);
     let room = panel_len::<K>(blocks.packed_cols.next_multiple_of(K::COLS), blocks.packed_k.min(k));
     scratch::with(if partial { m * blocks.packed_cols } else { 0 }, |sums: &mut [f32]| {
-        let sums = Sums { data: Disjoint::new(sums), ld: blocks.packed_cols };
+        // Where tiles are summed if c is narrower and takes several passes.
+        let sums = Output { data: Disjoint::new(sums), ld: blocks.packed_cols, accumulate: false };
         scratch::with(room, |data: &mut [f32]| {
             for cols in steps(0..n, blocks.packed_cols) {
                 for k in steps(0..k, blocks.packed_k) {
@@ -95,16 +90,14 @@ fn multiply<K: Kernel, A: Elem, B: Elem, C: Elem>(
     product: &Product<'_, A, B>,
     packed: &Packed<'_>,
     blocks: &Blocks,
-    sums: Option<&Sums<'_>>,
+    sums: Option<&Output<'_, f32>>,
     c: &Output<'_, C>,
 ) {
-    let (m, _, k) = product.dims;
-    let col_tasks = packed.cols.len().div_ceil(blocks.task_cols);
-    cpu.pool.run(m.div_ceil(blocks.task_rows) * col_tasks, |task| {
-        let from = task / col_tasks * blocks.task_rows;
-        let rows = from..(from + blocks.task_rows).min(m);
-        let from = packed.cols.start + task % col_tasks * blocks.task_cols;
-        let cols = from..(from + blocks.task_cols).min(packed.cols.end);
+    let (m, _, whole_k) = product.dims;
+    let Blocks { row_tasks, col_tasks, .. } = *blocks;
+    cpu.pool.run(row_tasks * col_tasks, |task| {
+        let rows = part(&(0..m), K::ROWS, row_tasks, task / col_tasks);
+        let cols = part(&packed.cols, K::COLS, col_tasks, task % col_tasks);
         let room = panel_len::<K>(rows.len().next_multiple_of(K::ROWS), packed.k.len().min(K::K_BLOCK));
         scratch::with(room, |packed_a: &mut [f32]| {
             for k in steps(packed.k.clone(), K::K_BLOCK) {
@@ -113,17 +106,11 @@ fn multiply<K: Kernel, A: Elem, B: Elem, C: Elem>(
                 let round = product.round;
                 pack::<K, Rows, A>(cpu.isa, product.a_source(), rows.clone(), k.clone(), round, packed_a);
                 // SAFETY: this task's rows and columns are its own, and lie in c by the check at entry.
-                unsafe { pass::<K, C>(cpu, (rows.clone(), cols.clone(), k), packed_a, packed, sums, c) };
+                unsafe {
+                    pass::<K, C>(cpu, (rows.clone(), cols.clone(), k), whole_k, packed_a, packed, sums, c)
+                };
             }
         });
-        if let (Some(sums), true) = (sums, packed.k.end == k) {
-            // SAFETY: as above.
-            unsafe {
-                let from = sums.data.as_ptr().add(rows.start * sums.ld + cols.start - packed.cols.start);
-                let to = c.data.as_ptr().add(rows.start * c.ld + cols.start);
-                settle::<C>(cpu.isa, from, sums.ld, to, c.ld, (rows.len(), cols.len()), c.accumulate);
-            }
-        }
     });
 }
 
@@ -134,9 +121,10 @@ fn multiply<K: Kernel, A: Elem, B: Elem, C: Elem>(
 unsafe fn pass<K: Kernel, C: Elem>(
     cpu: &Cpu,
     (rows, cols, k): (Range<usize>, Range<usize>, Range<usize>),
+    whole_k: usize,
     packed_a: &[f32],
     packed_b: &Packed<'_>,
-    sums: Option<&Sums<'_>>,
+    sums: Option<&Output<'_, f32>>,
     c: &Output<'_, C>,
 ) {
     const { assert!(K::ROWS * K::COLS <= MAX_TILE) };
@@ -146,25 +134,24 @@ unsafe fn pass<K: Kernel, C: Elem>(
         let at = packed_b.block::<K>(k.start) + (cols.start - packed_b.cols.start) / K::COLS * b_len;
         let b = &packed_b.data[at..at + b_len];
         for (rows, a) in steps(rows.clone(), K::ROWS).zip(packed_a.chunks_exact(a_len)) {
+            let size = (rows.len(), cols.len());
             // SAFETY: the panels hold `units`; c and the sums by the caller's promise.
             unsafe {
+                let c_tile = c.place(rows.start, cols.start);
+                let c_before = c.accumulate.then_some(c_tile.read());
                 match sums {
-                    None => {
-                        let to = c.data.as_ptr().add(rows.start * c.ld + cols.start);
-                        let add = c.accumulate || k.start > 0;
-                        tile::<K, C>(cpu, units, (a, b), (to, c.ld), (rows.len(), cols.len()), add);
+                    None if k.start > 0 => {
+                        tile::<K, C, C>(cpu, units, (a, b), c_tile, size, Some(c_tile.read()))
                     }
+                    None => tile::<K, C, C>(cpu, units, (a, b), c_tile, size, c_before),
                     Some(sums) => {
-                        let column = cols.start - packed_b.cols.start;
-                        let to = sums.data.as_ptr().add(rows.start * sums.ld + column);
-                        tile::<K, f32>(
-                            cpu,
-                            units,
-                            (a, b),
-                            (to, sums.ld),
-                            (rows.len(), cols.len()),
-                            k.start > 0,
-                        );
+                        let sum = sums.place(rows.start, cols.start - packed_b.cols.start);
+                        let so_far = (k.start > 0).then_some(sum.read());
+                        match (k.start, k.end == whole_k) {
+                            (_, true) => tile::<K, C, f32>(cpu, units, (a, b), c_tile, size, so_far),
+                            (0, _) => tile::<K, f32, C>(cpu, units, (a, b), sum, size, c_before),
+                            _ => tile::<K, f32, f32>(cpu, units, (a, b), sum, size, so_far),
+                        }
                     }
                 }
             }
@@ -172,50 +159,64 @@ unsafe fn pass<K: Kernel, C: Elem>(
     }
 }
 
+impl<C> Output<'_, C> {
+    /// # Safety
+    /// The element lies in c.
+    unsafe fn place(&self, row: usize, col: usize) -> Place<*mut C> {
+        // SAFETY: the caller's promise.
+        Place { start: unsafe { self.data.as_ptr().add(row * self.ld + col) }, ld: self.ld }
+    }
+}
+
+impl<C> Place<*mut C> {
+    fn read(self) -> Place<*const C> {
+        Place { start: self.start.cast_const(), ld: self.ld }
+    }
+}
+
 /// One tile of c, of which `size` is wanted: in place where all is, else by way of a tile aside.
 ///
 /// # Safety
-/// The panels hold `units`, and c its wanted part.
+/// The panels hold `units`, c and what was before their wanted parts.
 #[inline(always)]
-unsafe fn tile<K: Kernel, C: Elem>(
+unsafe fn tile<K: Kernel, C: Elem, B: Elem>(
     cpu: &Cpu,
     units: usize,
     (a, b): (&[f32], &[f32]),
-    (to, ld): (*mut C, usize),
+    c: Place<*mut C>,
     size: (usize, usize),
-    add: bool,
+    before: Option<Place<*const B>>,
 ) {
     // SAFETY: the caller's promise; the tile aside is large enough for any kernel.
     unsafe {
         if size == (K::ROWS, K::COLS) {
-            return K::tile(units, a.as_ptr(), b.as_ptr(), to, ld, add);
+            return K::tile(units, a.as_ptr(), b.as_ptr(), c, before);
         }
         let mut aside = Tile([0.0; MAX_TILE]);
-        K::tile(units, a.as_ptr(), b.as_ptr(), aside.0.as_mut_ptr(), K::COLS, false);
-        settle::<C>(cpu.isa, aside.0.as_ptr(), K::COLS, to, ld, size, add);
+        let whole = Place { start: aside.0.as_mut_ptr(), ld: K::COLS };
+        K::tile::<f32, f32>(units, a.as_ptr(), b.as_ptr(), whole, None);
+        settle::<C, B>(cpu.isa, whole.read(), c, size, before);
     }
 }
 
 simd_kernel! {
-    /// Writes a block of fp32 sums to where it belongs, or adds it.
+    /// Writes the wanted part of a tile to where it belongs, added to what was before.
     ///
-    /// Both pointers must be valid for `size`; this is checked by the callers, who are all in this file.
-    fn settle<S, C: Elem>(
-        from: *const f32,
-        from_ld: usize,
-        to: *mut C,
-        to_ld: usize,
+    /// All places must be valid for `size`; this is checked by the callers, who are all in this file.
+    fn settle<S, C: Elem, B: Elem>(
+        from: Place<*const f32>,
+        to: Place<*mut C>,
         size: (usize, usize),
-        add: bool,
+        before: Option<Place<*const B>>,
     ) {
         for r in 0..size.0 {
-            // SAFETY: row `r` of both, `i + n <= size.1`.
+            // SAFETY: row `r` of all, `i + n <= size.1`.
             unsafe {
-                let (from, to) = (from.add(r * from_ld), to.add(r * to_ld));
+                let (from, to) = (from.start.add(r * from.ld), to.start.add(r * to.ld));
                 for_lanes!(S, size.1, |i, n| {
                     let mut sum = f32::load_n::<S>(from.add(i), n);
-                    if add {
-                        sum = S::add(C::load_n::<S>(to.add(i), n), sum);
+                    if let Some(before) = before {
+                        sum = S::add(B::load_n::<S>(before.start.add(r * before.ld + i), n), sum);
                     }
                     C::store_n::<S>(to.add(i), sum, n);
                 });

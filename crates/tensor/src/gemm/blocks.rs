@@ -22,10 +22,10 @@ pub(super) struct Blocks {
     pub(super) packed_cols: usize,
     /// Inner indices that are packed at one time, a multiple of the K-block unless all.
     pub(super) packed_k: usize,
-    /// Rows of c per task, a multiple of the tile's.
-    pub(super) task_rows: usize,
-    /// Columns of c per task, a multiple of the tile's.
-    pub(super) task_cols: usize,
+    /// Parts that the rows of c are cut into, one a task.
+    pub(super) row_tasks: usize,
+    /// Parts that the packed columns are cut into, one a task.
+    pub(super) col_tasks: usize,
 }
 
 impl Blocks {
@@ -35,20 +35,24 @@ impl Blocks {
         let packed_cols = if n <= room { n } else { room.next_multiple_of(K::COLS) };
         let room = PACKED / packed_cols.next_multiple_of(K::COLS) / units::<K>(K::K_BLOCK);
         let packed_k = room.max(1) * K::K_BLOCK;
-        // A task's rows of a fill half the second-level cache, so that they stay while columns pass by.
-        let unit_bytes = size_of::<f32>() * units::<K>(k.min(K::K_BLOCK)).max(1);
-        let most_rows = (second_level_cache() / 2 / unit_bytes).max(K::ROWS) / K::ROWS * K::ROWS;
+        // A task's rows of a, and their sums, fill half the second-level cache, so that they stay while columns pass by.
+        let sums = if summed { packed_cols } else { 0 };
+        let row_bytes = size_of::<f32>() * (units::<K>(k.min(K::K_BLOCK)).max(1) + sums);
+        let most_rows = (second_level_cache() / 2 / row_bytes).max(4 * K::ROWS);
         let want = if threads > 1 { threads * TASKS } else { 1 };
-        let least_rows = 4 * K::ROWS;
-        let row_tasks = m.div_ceil(m.div_ceil(want).clamp(least_rows, most_rows.max(least_rows)));
-        let col_tasks = want.div_ceil(row_tasks);
-        Blocks {
-            packed_cols,
-            packed_k,
-            task_rows: m.div_ceil(row_tasks).next_multiple_of(K::ROWS),
-            task_cols: packed_cols.min(n).div_ceil(col_tasks).max(4 * K::COLS).next_multiple_of(K::COLS),
-        }
+        let row_tasks = m.div_ceil(most_rows).max(want.min(m.div_ceil(4 * K::ROWS)));
+        let col_tasks = want.div_ceil(row_tasks).min(packed_cols.div_ceil(4 * K::COLS));
+        // As many as every thread takes the same number of.
+        let row_tasks = if row_tasks > threads { row_tasks.next_multiple_of(threads) } else { row_tasks };
+        Blocks { packed_cols, packed_k, row_tasks: row_tasks.min(m.div_ceil(K::ROWS)), col_tasks }
     }
+}
+
+/// Part `i` of `parts` of a range, in whole panels of `lanes`, as even as these allow.
+pub(super) fn part(range: &Range<usize>, lanes: usize, parts: usize, i: usize) -> Range<usize> {
+    let panels = range.len().div_ceil(lanes);
+    let at = |i: usize| (range.start + panels * i / parts * lanes).min(range.end);
+    at(i)..at(i + 1)
 }
 
 /// `range` in steps of `step`, as ranges.

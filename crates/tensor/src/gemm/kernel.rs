@@ -16,11 +16,18 @@ pub(super) trait Kernel: 'static {
     /// Inner dimension per pass.
     const K_BLOCK: usize;
 
-    /// `c[r·ld + j] = Σ a[u·ROWS + r] · b[u·COLS + j]` over `units`, from zero and in order; added to c when `add`.
+    /// `c[r, j] = Σ a[u·ROWS + r] · b[u·COLS + j]` over `units`, from zero and in order, and then added to `before[r, j]`,
+    /// where that is given; it may be c.
     ///
     /// # Safety
-    /// The CPU has the kernel's instruction set; `a`, `b` and `c` are valid for what the formula touches.
-    unsafe fn tile<C: Elem>(units: usize, a: *const f32, b: *const f32, c: *mut C, ld: usize, add: bool);
+    /// The CPU has the kernel's instruction set; all operands are valid for what the formula touches.
+    unsafe fn tile<C: Elem, B: Elem>(
+        units: usize,
+        a: *const f32,
+        b: *const f32,
+        c: Place<*mut C>,
+        before: Option<Place<*const B>>,
+    );
 
     /// Multiply–adds between registers only, `rounds` times on all accumulators of a tile: the rate no
     /// product can exceed. Returns the FLOPs done.
@@ -28,6 +35,13 @@ pub(super) trait Kernel: 'static {
     /// # Safety
     /// The CPU has the kernel's instruction set.
     unsafe fn registers(rounds: usize) -> u64;
+}
+
+/// A tile in memory: its first element, and the distance from row to row.
+#[derive(Clone, Copy)]
+pub(super) struct Place<P> {
+    pub(super) start: P,
+    pub(super) ld: usize,
 }
 
 /// The lanes of a panel.
@@ -52,13 +66,12 @@ impl<K: Kernel> Side<K> for Cols {
 /// # Safety
 /// As [`Kernel::tile`].
 #[inline(always)]
-pub(super) unsafe fn fma_tile<S: Simd, C: Elem, const M: usize, const N: usize>(
+pub(super) unsafe fn fma_tile<S: Simd, C: Elem, B: Elem, const M: usize, const N: usize>(
     units: usize,
     mut a: *const f32,
     mut b: *const f32,
-    c: *mut C,
-    ld: usize,
-    add: bool,
+    c: Place<*mut C>,
+    before: Option<Place<*const B>>,
 ) {
     // SAFETY: the caller's promise.
     unsafe {
@@ -79,8 +92,11 @@ pub(super) unsafe fn fma_tile<S: Simd, C: Elem, const M: usize, const N: usize>(
         }
         for (r, sums) in sums.iter().enumerate() {
             for (j, &sum) in sums.iter().enumerate() {
-                let c = c.add(r * ld + j * S::LANES);
-                C::store::<S>(c, if add { S::add(C::load::<S>(c), sum) } else { sum });
+                let sum = match before {
+                    Some(before) => S::add(B::load::<S>(before.start.add(r * before.ld + j * S::LANES)), sum),
+                    None => sum,
+                };
+                C::store::<S>(c.start.add(r * c.ld + j * S::LANES), sum);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Plain Rust, tile 4 × 8.
 
-use super::kernel::{Kernel, fma_registers, fma_tile};
+use super::kernel::{Kernel, Place, fma_registers, fma_tile};
 use crate::order::GEMM_K_FP32;
 use crate::simd::Elem;
 
@@ -13,9 +13,15 @@ impl Kernel for Portable {
     const PAIRS: bool = false;
     const K_BLOCK: usize = GEMM_K_FP32;
 
-    unsafe fn tile<C: Elem>(units: usize, a: *const f32, b: *const f32, c: *mut C, ld: usize, add: bool) {
+    unsafe fn tile<C: Elem, B: Elem>(
+        units: usize,
+        a: *const f32,
+        b: *const f32,
+        c: Place<*mut C>,
+        before: Option<Place<*const B>>,
+    ) {
         // SAFETY: the caller's promise.
-        unsafe { fma_tile::<crate::simd::Portable, C, 4, 1>(units, a, b, c, ld, add) }
+        unsafe { fma_tile::<crate::simd::Portable, C, B, 4, 1>(units, a, b, c, before) }
     }
 
     unsafe fn registers(rounds: usize) -> u64 {

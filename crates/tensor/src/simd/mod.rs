@@ -121,6 +121,12 @@ pub trait Simd: Copy + Send + Sync + 'static {
         }
     }
 
+    /// Asks for the cache line at `p`, which need not be valid.
+    #[inline(always)]
+    unsafe fn prefetch(p: *const u8) {
+        let _ = p;
+    }
+
     /// Transposes `rows <= LANES` rows of `LANES` values, `from_bytes` apart, into `LANES` rows of `lanes` values,
     /// `to_row` apart: `to[c·to_row + r] = from[r][c]`, zero where no row is.
     ///
@@ -153,7 +159,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
         // SAFETY: the caller's promise covers every call below.
         unsafe {
             let lowest = Self::splat(-87.336_54);
-            let x = Self::min(Self::max(x, lowest), Self::splat(88.376_26));
+            // In this order NaN is what remains of a NaN.
+            let x = Self::min(Self::splat(88.376_26), Self::max(lowest, x));
             let n = Self::round(Self::mul(x, Self::splat(std::f32::consts::LOG2_E)));
             let r = Self::fma(n, Self::splat(-0.693_359_4), x);
             let r = Self::fma(n, Self::splat(2.121_944_4e-4), r);
@@ -162,7 +169,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
                 p = Self::fma(p, r, Self::splat(c));
             }
             let p = Self::add(Self::fma(Self::mul(r, r), p, r), Self::splat(1.0));
-            Self::mul(p, Self::pow2(Self::max(n, Self::splat(-126.0))))
+            Self::mul(p, Self::pow2(Self::max(Self::splat(-126.0), n)))
         }
     }
 
