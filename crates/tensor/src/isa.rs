@@ -14,6 +14,8 @@ pub struct Isa(Path);
 pub enum Path {
     /// Plain Rust, eight lanes that the compiler may vectorise.
     Portable,
+    /// NEON, eight lanes in two registers.
+    Neon,
     /// AVX2 + FMA, eight lanes.
     Avx2,
     /// AVX-512 F/BW/DQ/VL, sixteen lanes.
@@ -48,6 +50,8 @@ impl Isa {
     /// Every path this CPU runs, slowest first. Never empty.
     pub fn available() -> Vec<Isa> {
         let mut paths = vec![Isa(Path::Portable)];
+        #[cfg(all(target_arch = "aarch64", not(miri)))]
+        paths.push(Isa(Path::Neon));
         #[cfg(all(target_arch = "x86_64", not(miri)))]
         {
             use std::arch::is_x86_feature_detected as has;
@@ -84,6 +88,7 @@ impl fmt::Display for Isa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
             Path::Portable => "portable",
+            Path::Neon => "neon",
             Path::Avx2 => "avx2",
             Path::Avx512 => "avx512",
             Path::Avx512Bf16 => "avx512bf16",

@@ -15,6 +15,8 @@ pub mod bench;
 mod blocked;
 mod blocks;
 mod kernel;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod pack;
 mod portable;
 mod small;
@@ -29,11 +31,10 @@ use pack::Source;
 /// Evaluates an expression with the kernel type that an instruction-set path and a precision call for.
 macro_rules! with_kernel {
     ($isa:expr, $precision:expr, $K:ident => $body:expr) => {{
-        use $crate::gemm::Precision;
         use $crate::isa::Path;
         match ($isa.path(), $precision) {
             #[cfg(target_arch = "x86_64")]
-            (Path::Avx512Bf16, Precision::Bf16) if $crate::gemm::avx512bf16::pays() => {
+            (Path::Avx512Bf16, $crate::gemm::Precision::Bf16) if $crate::gemm::avx512bf16::pays() => {
                 type $K = $crate::gemm::avx512bf16::Avx512Bf16;
                 $body
             }
@@ -45,6 +46,11 @@ macro_rules! with_kernel {
             #[cfg(target_arch = "x86_64")]
             (Path::Avx2, _) => {
                 type $K = $crate::gemm::avx2::Avx2;
+                $body
+            }
+            #[cfg(target_arch = "aarch64")]
+            (Path::Neon, _) => {
+                type $K = $crate::gemm::neon::Neon;
                 $body
             }
             _ => {

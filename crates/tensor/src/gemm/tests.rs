@@ -5,6 +5,7 @@ use crate::Cpu;
 use crate::isa::Isa;
 use crate::ops::testing::{assert_close, random, stored, wide};
 use crate::order::{GEMM_K_BF16, GEMM_K_FP32};
+#[cfg(target_arch = "x86_64")]
 use crate::pool::Disjoint;
 use crate::simd::Elem;
 use half::bf16;

@@ -4,11 +4,15 @@
 //! it once per instruction set and picks by [`Isa`](crate::isa::Isa).
 
 mod elem;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub use elem::Elem;
+#[cfg(target_arch = "aarch64")]
+pub use neon::Neon;
 pub use portable::Portable;
 #[cfg(target_arch = "x86_64")]
 pub use x86::{Avx2, Avx512};
@@ -224,6 +228,8 @@ macro_rules! simd_kernel {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: as above.
                 $crate::isa::Path::Avx2 => unsafe { avx2::<$($g),*>($($arg),*) },
+                #[cfg(target_arch = "aarch64")]
+                $crate::isa::Path::Neon => body::<$crate::simd::Neon $(, $g)*>($($arg),*),
                 _ => body::<$crate::simd::Portable $(, $g)*>($($arg),*),
             }
         }
@@ -385,6 +391,36 @@ mod tests {
             assert_eq!(y.as_slice(), want.as_slice(), "{isa}");
             round_trip::<f32>(isa, &x, &mut y);
             assert_eq!(y, x, "{isa}");
+        }
+    }
+
+    #[test]
+    fn bf16_of_ties_denormals_infinities_and_nan_has_the_same_bits_on_every_path() {
+        // Halfway from an even and from an odd bf16, and their neighbours.
+        let x: [u32; 16] = [
+            0x3f80_8000,
+            0x3f81_8000,
+            0x3f80_7fff,
+            0x3f80_8001,
+            0xbf80_8000,
+            0xbf81_8000,
+            0x0000_0001,
+            0x0000_8001,
+            0x0001_8000,
+            0x8040_0000,
+            0x7f7f_ffff,
+            0xff7f_ffff,
+            0x7f80_0000,
+            0xff80_0000,
+            0x7f80_0001,
+            0xffff_ffff,
+        ];
+        let x = x.map(f32::from_bits);
+        let want = x.map(|v| half::bf16::from_f32(v).to_f32().to_bits());
+        for isa in Isa::available() {
+            let mut y = [0.0; 16];
+            round_trip::<half::bf16>(isa, &x, &mut y);
+            assert_eq!(y.map(f32::to_bits), want, "{isa}");
         }
     }
 }
