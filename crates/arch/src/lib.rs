@@ -22,6 +22,7 @@ pub fn fuzz_config(bytes: &[u8]) {
         micro_batch_size: usize::MAX,
         sequence_length: usize::MAX,
         bf16: true,
+        recompute: memory::Recompute::None,
         gradient_buffers: usize::MAX,
         threads: usize::MAX,
     };

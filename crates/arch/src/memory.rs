@@ -8,9 +8,13 @@
 //! | parameters | 4·N |
 //! | gradients | 4·N · gradient_buffers |
 //! | optimizer | 8·N (AdamW's two moments) |
-//! | activations | L·n·(8·d + 4·H + a·(2·d + (H+2K)·d_h + H·d_h + 3·I)) + n·(4·d + a·d) |
-//! | activation gradients | n·(12·d + a·(d + (H+2K)·d_h + 3·I)): those of one layer, live at a time |
+//! | activations | n·(kept + (L−1)·kept_again), see below |
+//! | activation gradients | n·max(4·d + 2·a·I, 8·d + a·d): the stream's and the MLP's, or those of the last norm |
 //! | workspaces | 4·R·V logits, R = max(512, 2²²/V) rows but at most n, threads · 2 MiB, RoPE tables 4·P·d_h, program 24 MiB |
+//!
+//! A block keeps 8·d + 4·H + a·(2·d + 2·(H+K)·d_h + 3·I) per token. Where backward computes things again, every block
+//! but the last keeps less: 8·d + 2·a·I with `attention` (the stream before attention and MLP, gate|up), 4·d with
+//! `block` (its input).
 
 use crate::config::ModelConfig;
 use crate::count;
@@ -28,8 +32,19 @@ mod coefficients {
     pub(super) const PROGRAM: u64 = 24 << 20;
     /// Residual stream tensors saved per layer, fp32: block input and the one between attention and MLP.
     pub(super) const RESIDUALS: u64 = 2;
-    /// Residual-width gradients that live together, fp32.
-    pub(super) const RESIDUAL_GRADIENTS: u64 = 3;
+}
+
+smolt_run::recipe! {
+    /// What the backward pass computes again instead of keeping it; results keep their bits.
+    pub enum Recompute {
+        /// Nothing.
+        None = "none",
+        /// Attention, from the norm before it to what its output projection reads, and in the MLP what costs next to
+        /// nothing: its norm and its activation.
+        Attention = "attention",
+        /// Whole blocks, of which only the input is kept.
+        Block = "block",
+    }
 }
 
 /// How the model is trained, as far as memory goes.
@@ -41,6 +56,8 @@ pub struct Training {
     pub sequence_length: usize,
     /// Activations and operands in bf16 instead of fp32.
     pub bf16: bool,
+    /// What is not kept for the backward pass.
+    pub recompute: Recompute,
     /// Gradient buffers of the leaf tree: log2(leaves per worker) + 1.
     pub gradient_buffers: usize,
     /// Threads with scratch of their own.
@@ -95,14 +112,19 @@ pub fn training(config: &ModelConfig, training: &Training) -> Memory {
     let qkv = q + 2 * (c.num_key_value_heads * c.head_dim) as u64;
     // Per token: block input and x_mid, log-sum-exp; norm outputs, q|k|v, attention output, gate|up, MLP activation.
     let layer = 4 * (coefficients::RESIDUALS * d + h) + stored * (2 * d + qkv + q + 3 * i);
-    // The last residual and its norm's output.
-    let last = 4 * d + stored * d;
-    let gradients = 4 * coefficients::RESIDUAL_GRADIENTS * d + stored * (d + qkv + 3 * i);
+    let earlier = match training.recompute {
+        Recompute::None => layer,
+        Recompute::Attention => 4 * coefficients::RESIDUALS * d + stored * 2 * i,
+        Recompute::Block => 4 * d,
+    };
+    // Most lives when the last block turns the gradient of its MLP's activation, which is not needed any more, into that
+    // of gate|up; in a block with a small MLP, when the last norm does.
+    let gradients = (4 * d + stored * 2 * i).max(4 * 2 * d + stored * d);
     Memory {
         parameters: all,
         gradients: all.saturating_mul(training.gradient_buffers as u64),
         optimizer: 2 * all,
-        activations: n.saturating_mul(l * layer + last),
+        activations: n.saturating_mul(layer + l.saturating_sub(1) * earlier),
         activation_gradients: n.saturating_mul(gradients),
         workspaces: workspaces(c, training),
     }
@@ -125,8 +147,14 @@ fn workspaces(c: &ModelConfig, training: &Training) -> u64 {
 mod tests {
     use super::*;
 
-    const BATCH: Training =
-        Training { micro_batch_size: 16, sequence_length: 256, bf16: false, gradient_buffers: 1, threads: 2 };
+    const BATCH: Training = Training {
+        micro_batch_size: 16,
+        sequence_length: 256,
+        bf16: false,
+        recompute: Recompute::None,
+        gradient_buffers: 1,
+        threads: 2,
+    };
 
     #[test]
     fn parts_follow_the_formula() {
@@ -134,7 +162,11 @@ mod tests {
         let memory = training(&config, &BATCH);
         let (n, d, i, qkv, q) = (16 * 256, 256, 704, 512, 256);
         let layer = 4 * (2 * d + 4) + 4 * (2 * d + qkv + q + 3 * i);
-        assert_eq!(memory.activations, n * (6 * layer + 8 * d));
+        assert_eq!(memory.activations, n * 6 * layer);
+        for (recompute, earlier) in [(Recompute::Attention, 4 * (2 * d + 2 * i)), (Recompute::Block, 4 * d)] {
+            let memory = training(&config, &Training { recompute, ..BATCH });
+            assert_eq!(memory.activations, n * (layer + 5 * earlier));
+        }
         assert_eq!(memory.parameters, 4 * count::parameters(&config).total());
         assert_eq!(memory.optimizer, 2 * memory.parameters);
         assert_eq!(memory.total(), memory.parts().iter().map(|(_, bytes)| bytes).sum::<u64>());

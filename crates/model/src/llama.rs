@@ -2,6 +2,7 @@
 //! the layers that `no_rope_layers` marks with 1 (spec POS-09: the name misleads, 1 means RoPE).
 
 use smolt_arch::ModelConfig;
+use smolt_arch::memory::Recompute;
 use smolt_tensor::gemm::Precision;
 use smolt_tensor::ops::attention::Shape;
 use smolt_tensor::ops::linear_cross_entropy::Loss;
@@ -68,6 +69,9 @@ pub struct DecodePass {
     pub logits: Var,
 }
 
+/// Records what a layer does with its q|k|v: rotate it, attend.
+type Attend<'a> = &'a dyn Fn(&mut Tape, usize, Var) -> Var;
+
 impl Llama {
     /// Lays out the parameters of `config`; allocates nothing but the RoPE tables.
     pub fn new(config: ModelConfig) -> Llama {
@@ -125,37 +129,82 @@ impl Llama {
     }
 
     /// Records the decoder up to the final norm: tokens `[n]` → `[n, d]`.
-    fn decoder(
-        &self,
-        t: &mut Tape,
-        tokens_n: Var,
-        positions_n: Var,
-        attend: impl Fn(&mut Tape, usize, Var) -> Var,
-    ) -> Var {
-        let c = &self.config;
-        let (d, eps, act) = (c.hidden_size, c.rms_norm_eps as f32, t.activation);
-        let heads = c.num_attention_heads + c.num_key_value_heads;
-        let qkv_width = (heads + c.num_key_value_heads) * c.head_dim;
-
-        let mut x_nd = t.embedding(tokens_n, self.embed_tokens, d);
+    fn decoder(&self, t: &mut Tape, tokens_n: Var, recompute: Recompute, attend: Attend<'_>) -> Var {
+        let eps = self.config.rms_norm_eps as f32;
+        let mut x_nd = t.embedding(tokens_n, self.embed_tokens, self.config.hidden_size);
         let mut mlp_nd = None;
-        for (l, layer) in self.layers.iter().enumerate() {
-            let h_nd;
-            (x_nd, h_nd) = add_norm(t, x_nd, mlp_nd, layer.input_layernorm, eps);
-            let qkv = t.linear(h_nd, layer.qkv_proj, qkv_width, act);
-            if c.uses_rope(l) {
-                t.rope(qkv, positions_n, heads, c.head_dim, &self.rope);
+        for l in 0..self.layers.len() {
+            // Backward begins with the last block: nothing is gained by not keeping its values.
+            let recompute = if l + 1 < self.layers.len() { recompute } else { Recompute::None };
+            if recompute != Recompute::None
+                && let Some(mlp_nd) = mlp_nd.take()
+            {
+                // The stream alone is kept, not the two terms of it that the norm would add.
+                x_nd = t.add(x_nd, mlp_nd);
             }
-            let attn = attend(t, l, qkv);
-            let attn_nd = t.linear(attn, layer.o_proj, d, DType::F32);
-
-            let h_nd;
-            (x_nd, h_nd) = t.add_rms_norm(x_nd, attn_nd, layer.post_attention_layernorm, eps);
-            let gate_up = t.linear(h_nd, layer.gate_up_proj, 2 * c.intermediate_size, act);
-            let act_ni = t.swiglu(gate_up);
-            mlp_nd = Some(t.linear(act_ni, layer.down_proj, d, DType::F32));
+            let down_nd;
+            (x_nd, down_nd) = match recompute {
+                Recompute::None => {
+                    let (x_nd, attn) = self.attention(t, l, x_nd, mlp_nd, attend);
+                    self.mlp(t, l, x_nd, attn, false)
+                }
+                Recompute::Attention => {
+                    let (x_nd, attn) = t.recompute(|t| self.attention(t, l, x_nd, None, attend));
+                    self.mlp(t, l, x_nd, attn, true)
+                }
+                Recompute::Block => t.recompute(|t| {
+                    let (x_nd, attn) = self.attention(t, l, x_nd, None, attend);
+                    self.mlp(t, l, x_nd, attn, false)
+                }),
+            };
+            mlp_nd = Some(down_nd);
         }
         add_norm(t, x_nd, mlp_nd, self.norm, eps).1
+    }
+
+    /// Joins the branch before to the stream; returns the stream and what attention makes of it, `[n, h·e]`.
+    fn attention(
+        &self,
+        t: &mut Tape,
+        l: usize,
+        x_nd: Var,
+        branch_nd: Option<Var>,
+        attend: Attend<'_>,
+    ) -> (Var, Var) {
+        let (c, layer, act) = (&self.config, &self.layers[l], t.activation);
+        let qkv_width = (c.num_attention_heads + 2 * c.num_key_value_heads) * c.head_dim;
+        let (x_nd, h_nd) = add_norm(t, x_nd, branch_nd, layer.input_layernorm, c.rms_norm_eps as f32);
+        let qkv = t.linear(h_nd, layer.qkv_proj, qkv_width, act);
+        (x_nd, attend(t, l, qkv))
+    }
+
+    /// The rest of a block; returns the stream and the branch that is still to join it. With `cheap_again`, its norm
+    /// and activation, which cost next to nothing, are computed again for backward.
+    fn mlp(&self, t: &mut Tape, l: usize, x_nd: Var, attn: Var, cheap_again: bool) -> (Var, Var) {
+        let (c, layer, act) = (&self.config, &self.layers[l], t.activation);
+        let (w, eps) = (layer.post_attention_layernorm, c.rms_norm_eps as f32);
+        let attn_nd = t.linear(attn, layer.o_proj, c.hidden_size, DType::F32);
+        let (x_nd, h_nd) = match cheap_again {
+            true => {
+                let x_nd = t.add(x_nd, attn_nd);
+                (x_nd, t.recompute(|t| t.rms_norm(x_nd, w, eps)))
+            }
+            false => t.add_rms_norm(x_nd, attn_nd, w, eps),
+        };
+        let gate_up = t.linear(h_nd, layer.gate_up_proj, 2 * c.intermediate_size, act);
+        let act_ni = match cheap_again {
+            true => t.recompute(|t| t.swiglu(gate_up)),
+            false => t.swiglu(gate_up),
+        };
+        (x_nd, t.linear(act_ni, layer.down_proj, c.hidden_size, DType::F32))
+    }
+
+    /// Rotates q and k where the layer has RoPE.
+    fn rotate(&self, t: &mut Tape, l: usize, qkv: Var, positions_n: Var) {
+        let c = &self.config;
+        if c.uses_rope(l) {
+            t.rope(qkv, positions_n, c.num_attention_heads + c.num_key_value_heads, c.head_dim, &self.rope);
+        }
     }
 
     fn attention_shape(&self) -> Shape {
@@ -165,12 +214,37 @@ impl Llama {
 
     /// A pass over `n` packed tokens that ends in the loss; with gradients if `training`.
     pub fn loss_pass(&self, n: usize, precision: Precision, z_loss: f32, training: bool) -> LossPass {
+        self.record_loss(n, precision, z_loss, training, Recompute::None)
+    }
+
+    /// The same with gradients, for which `recompute` is not kept: other memory and time, same bits.
+    pub fn training_pass(
+        &self,
+        n: usize,
+        precision: Precision,
+        z_loss: f32,
+        recompute: Recompute,
+    ) -> LossPass {
+        self.record_loss(n, precision, z_loss, true, recompute)
+    }
+
+    fn record_loss(
+        &self,
+        n: usize,
+        precision: Precision,
+        z_loss: f32,
+        training: bool,
+        recompute: Recompute,
+    ) -> LossPass {
         let t = &mut Tape::new(precision);
         let (tokens, labels) = (t.input_indices(n), t.input_indices(n));
         let (segments, positions) = (t.input_indices(n), t.input_indices(n));
         let scale = t.input_scalars(1);
         let shape = self.attention_shape();
-        let h_nd = self.decoder(t, tokens, positions, |t, _, qkv| t.attention(qkv, segments, shape));
+        let h_nd = self.decoder(t, tokens, recompute, &|t, l, qkv| {
+            self.rotate(t, l, qkv, positions);
+            t.attention(qkv, segments, shape)
+        });
         let loss = t.linear_cross_entropy(h_nd, self.lm_head, labels, scale, z_loss);
         let program = std::mem::replace(t, Tape::new(precision)).compile(training);
         LossPass { program, tokens, labels, segments, positions, scale, loss }
@@ -183,8 +257,10 @@ impl Llama {
         let (tokens, slots, positions) = (t.input_indices(n), t.input_indices(n), t.input_indices(n));
         let wanted = t.input_indices(wanted);
         let shape = self.attention_shape();
-        let h_nd = self
-            .decoder(t, tokens, positions, |t, l, qkv| t.cached_attention(qkv, slots, positions, l, shape));
+        let h_nd = self.decoder(t, tokens, Recompute::None, &|t, l, qkv| {
+            self.rotate(t, l, qkv, positions);
+            t.cached_attention(qkv, slots, positions, l, shape)
+        });
         let h_wd = t.select_rows(h_nd, wanted);
         let logits = t.linear(h_wd, self.lm_head, self.config.vocab_size, DType::F32);
         t.keep(logits);

@@ -10,6 +10,7 @@ use smolt_tensor::isa::Isa;
 use std::path::{Path, PathBuf};
 
 pub use crate::schedule::{Decay, Wsd};
+pub use smolt_arch::memory::Recompute;
 
 recipe! {
     /// A training run: from tokens to a checkpoint that Hugging Face tools load.
@@ -142,6 +143,8 @@ recipe! {
         pub micro_batch_size: usize = 16,
         /// Arithmetic of matrix products.
         pub precision: PrecisionSetting = PrecisionSetting::Auto,
+        /// What backward computes again instead of keeping it; less memory, more time, same results.
+        pub recompute: Recompute = Recompute::None,
         /// Weight of log²Z in the loss (STB-01).
         pub z_loss: f64 = 0.0,
         /// Steps between checkpoints; the last step always has one.
@@ -214,6 +217,7 @@ impl Train {
             schedule: self.wsd()?,
             learning_rate: self.optimizer.learning_rate,
             precision,
+            recompute: self.train.recompute,
             z_loss: self.train.z_loss as f32,
         })
     }

@@ -2,7 +2,7 @@
 
 use crate::checkpoint::{self, Contents, State};
 use crate::optimizer::{AdamW, Group};
-use crate::recipe::{PrecisionSetting, Train};
+use crate::recipe::{PrecisionSetting, Recompute, Train};
 use crate::trainer::{StepReport, Trainer};
 use crate::validate::{Domain, DomainLoss, Validator};
 use serde_json::{Map, Value, json};
@@ -440,6 +440,7 @@ fn check_memory(recipe: &Train, config: &ModelConfig, threads: usize) -> Result<
         micro_batch_size: t.micro_batch_size,
         sequence_length: t.sequence_length,
         bf16: t.precision == PrecisionSetting::Bf16,
+        recompute: t.recompute,
         gradient_buffers: crate::leaf::LeafTree::buffers(leaves),
         threads,
     };
@@ -447,11 +448,12 @@ fn check_memory(recipe: &Train, config: &ModelConfig, threads: usize) -> Result<
     match resources::memory_limit() {
         Some(limit) if predicted > limit => Err(Failure::bad_input(format!(
             "this run needs about {:.1} GiB and {:.1} GiB are available; lower train.micro_batch_size ({}) or \
-             train.sequence_length ({}), or choose a smaller model",
+             train.sequence_length ({}), {}or choose a smaller model",
             predicted as f64 / (1u64 << 30) as f64,
             limit as f64 / (1u64 << 30) as f64,
             t.micro_batch_size,
-            t.sequence_length
+            t.sequence_length,
+            if t.recompute == Recompute::Block { "" } else { "set train.recompute = \"block\", " },
         ))),
         _ => Ok(predicted),
     }

@@ -3,6 +3,7 @@
 use crate::leaf::LeafTree;
 use crate::optimizer::AdamW;
 use crate::schedule::Wsd;
+use smolt_arch::memory::Recompute;
 use smolt_data::batch::{Batch, Loader};
 use smolt_model::Llama;
 use smolt_model::llama::LossPass;
@@ -109,6 +110,8 @@ pub struct Policy {
     pub learning_rate: f64,
     /// Operands of products and storage of activations.
     pub precision: Precision,
+    /// What backward computes again.
+    pub recompute: Recompute,
     /// Weight of log²Z in the loss.
     pub z_loss: f32,
 }
@@ -118,7 +121,7 @@ impl Trainer {
     pub fn new(cpu: Cpu, model: Llama, weights: Vec<f32>, optimizer: AdamW, policy: Policy) -> Trainer {
         let n = policy.shape.leaf_tokens();
         Trainer {
-            pass: model.loss_pass(n, policy.precision, policy.z_loss, true),
+            pass: model.training_pass(n, policy.precision, policy.z_loss, policy.recompute),
             batch: Batch::new(policy.shape.micro_batch_size, policy.shape.sequence_length),
             tree: LeafTree::new(weights.len()),
             shape: policy.shape,

@@ -13,7 +13,7 @@ use smolt_tensor::Cpu;
 use smolt_tensor::gemm::Precision;
 use smolt_tensor::tape::Run;
 use smolt_train::optimizer::AdamW;
-use smolt_train::recipe::Optimizer;
+use smolt_train::recipe::{Optimizer, Recompute};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -55,6 +55,9 @@ pub(crate) struct TrainArgs {
     ffn: usize,
     #[arg(long, value_enum, default_value_t = Dtype::Bf16)]
     dtype: Dtype,
+    /// What backward computes again to save memory: none, attention or block
+    #[arg(long, default_value_t = Recompute::None)]
+    recompute: Recompute,
     /// Timed steps
     #[arg(long, default_value_t = 8)]
     steps: usize,
@@ -98,7 +101,7 @@ pub(crate) fn run(action: Action) -> Outcome {
     let precision = if args.dtype == Dtype::Bf16 { Precision::Bf16 } else { Precision::Fp32 };
     let Loaded { model, mut weights } = Loaded::fresh(config(&args)?, 0);
     let n = args.batch * args.seq;
-    let mut pass = model.loss_pass(n, precision, 0.0, true);
+    let mut pass = model.training_pass(n, precision, 0.0, args.recompute);
     fill(&mut pass, &args);
     let settings: Optimizer = smolt_run::recipe::defaults()?;
     let mut optimizer = AdamW::new(settings, model.layout());

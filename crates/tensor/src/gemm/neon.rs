@@ -1,7 +1,8 @@
 //! NEON, tile 8 × 12: 24 accumulators, three registers of b, and rows of a multiplied from the lanes they lie in.
 
-use super::kernel::{Kernel, fma_registers};
+use super::kernel::{Kernel, Place, fma_registers};
 use crate::order::GEMM_K_FP32;
+use crate::simd::{Elem, Neon as Lanes, Simd, for_lanes};
 use std::arch::aarch64::*;
 
 const ROWS: usize = 8;
@@ -16,7 +17,13 @@ impl Kernel for Neon {
     const PAIRS: bool = false;
     const K_BLOCK: usize = GEMM_K_FP32;
 
-    unsafe fn tile(units: usize, mut a: *const f32, mut b: *const f32, out: *mut f32) {
+    unsafe fn tile<C: Elem, B: Elem>(
+        units: usize,
+        mut a: *const f32,
+        mut b: *const f32,
+        c: Place<*mut C>,
+        before: Option<Place<*const B>>,
+    ) {
         // SAFETY: the caller's promise.
         unsafe {
             let mut sums = [[vdupq_n_f32(0.0); 3]; ROWS];
@@ -33,16 +40,24 @@ impl Kernel for Neon {
                 b = b.add(COLS);
             }
             for (r, sums) in sums.iter().enumerate() {
+                let mut row = [0.0f32; COLS];
                 for (j, &sum) in sums.iter().enumerate() {
-                    vst1q_f32(out.add(r * COLS + 4 * j), sum);
+                    vst1q_f32(row.as_mut_ptr().add(4 * j), sum);
                 }
+                for_lanes!(Lanes, COLS, |i, n| {
+                    let mut sum = f32::load_n::<Lanes>(row.as_ptr().add(i), n);
+                    if let Some(before) = before {
+                        sum = Lanes::add(B::load_n::<Lanes>(before.start.add(r * before.ld + i), n), sum);
+                    }
+                    C::store_n::<Lanes>(c.start.add(r * c.ld + i), sum, n);
+                });
             }
         }
     }
 
     unsafe fn registers(rounds: usize) -> u64 {
         // SAFETY: every CPU of this architecture has NEON.
-        unsafe { fma_registers::<crate::simd::Neon, COLS, 1>(rounds) }
+        unsafe { fma_registers::<Lanes, COLS, 1>(rounds) }
     }
 }
 

@@ -78,12 +78,12 @@ unsafe fn pow2(n: float32x4_t) -> float32x4_t {
     }
 }
 
-/// [`Simd::transpose8`] of a quarter.
+/// [`Simd::transpose`] of a quarter.
 #[inline(always)]
-unsafe fn transpose4(from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
+unsafe fn transpose4(from: *const f32, from_bytes: usize, to: *mut f32, to_row: usize) {
     op! {
-        let (a, b) = (vld1q_f32(from), vld1q_f32(from.add(from_row)));
-        let (c, d) = (vld1q_f32(from.add(2 * from_row)), vld1q_f32(from.add(3 * from_row)));
+        let row = |r: usize| vld1q_f32(from.byte_add(r * from_bytes));
+        let (a, b, c, d) = (row(0), row(1), row(2), row(3));
         // Even and odd columns of pairs of rows, then pairs of pairs.
         let (even_ab, odd_ab) = (vtrn1q_f32(a, b), vtrn2q_f32(a, b));
         let (even_cd, odd_cd) = (vtrn1q_f32(c, d), vtrn2q_f32(c, d));
@@ -192,10 +192,27 @@ impl Simd for Neon {
         op!(vmaxvq_f32(vmaxq_f32(a[0], a[1])))
     }
     #[inline(always)]
-    unsafe fn transpose8(from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
-        for r in [0, 4] {
+    unsafe fn transpose(
+        from: *const f32,
+        from_bytes: usize,
+        rows: usize,
+        to: *mut f32,
+        to_row: usize,
+        lanes: usize,
+    ) {
+        // Quarters that are whole in both; the rest one by one.
+        let whole = rows.min(lanes) / 4 * 4;
+        for r in (0..whole).step_by(4) {
             for c in [0, 4] {
-                op!(transpose4(from.add(r * from_row + c), from_row, to.add(c * to_row + r), to_row));
+                op!(transpose4(from.byte_add(r * from_bytes).add(c), from_bytes, to.add(c * to_row + r), to_row));
+            }
+        }
+        for r in whole..lanes {
+            for c in 0..8 {
+                op! {
+                    let x = if r < rows { from.byte_add(r * from_bytes).add(c).read_unaligned() } else { 0.0 };
+                    *to.add(c * to_row + r) = x;
+                }
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use super::plan::Plan;
 use super::program::KvCache;
+use super::schedule::Phase;
 use super::{DType, Layout, ParamId, Tape, ValueInfo, Var};
 use crate::Cpu;
 use crate::gemm::Precision;
@@ -21,6 +22,7 @@ pub struct Frame<'a> {
     /// Whether a backward pass follows.
     pub training: bool,
     pub(super) node: usize,
+    pub(super) phase: Phase,
     pub(super) values: &'a [ValueInfo],
     pub(super) plan: &'a Plan,
     pub(super) slab: *mut u8,
@@ -66,7 +68,7 @@ impl<'a> Frame<'a> {
     /// A value, to read.
     pub fn read<T: bytemuck::Pod>(&self, var: Var) -> &'a [T] {
         let info = &self.values[var.index()];
-        let p = self.block(self.plan.values[var.index()], info, size_of::<T>(), false);
+        let p = self.block(self.plan.value(var.index(), self.phase), info, size_of::<T>(), false);
         // SAFETY: in bounds by the plan; not handed out for writing, by `borrow`.
         unsafe { std::slice::from_raw_parts(p.cast(), info.len()) }
     }
@@ -75,7 +77,7 @@ impl<'a> Frame<'a> {
     #[allow(clippy::mut_from_ref)]
     pub fn write<T: bytemuck::Pod>(&self, var: Var) -> &'a mut [T] {
         let info = &self.values[var.index()];
-        let p = self.block(self.plan.values[var.index()], info, size_of::<T>(), true);
+        let p = self.block(self.plan.value(var.index(), self.phase), info, size_of::<T>(), true);
         // SAFETY: in bounds by the plan; not handed out at all, by `borrow`.
         unsafe { std::slice::from_raw_parts_mut(p.cast(), info.len()) }
     }
@@ -84,7 +86,7 @@ impl<'a> Frame<'a> {
     pub fn grad<T: bytemuck::Pod>(&self, var: Var) -> &'a [T] {
         let class = self.values[var.index()].grad_class as usize;
         let info = &self.values[class];
-        let p = self.block(self.plan.grads[class], info, size_of::<T>(), false);
+        let p = self.block(self.plan.grad(class), info, size_of::<T>(), false);
         // SAFETY: as in `read`.
         unsafe { std::slice::from_raw_parts(p.cast(), info.len()) }
     }
@@ -94,7 +96,7 @@ impl<'a> Frame<'a> {
     pub fn grad_mut<T: bytemuck::Pod>(&self, var: Var) -> &'a mut [T] {
         let class = self.values[var.index()].grad_class as usize;
         let info = &self.values[class];
-        let p = self.block(self.plan.grads[class], info, size_of::<T>(), true);
+        let p = self.block(self.plan.grad(class), info, size_of::<T>(), true);
         // SAFETY: as in `write`.
         unsafe { std::slice::from_raw_parts_mut(p.cast(), info.len()) }
     }

@@ -8,12 +8,16 @@ mod frame;
 mod params;
 mod plan;
 mod program;
+mod schedule;
+#[cfg(test)]
+mod tests;
 
 pub use frame::Frame;
 pub use params::{Layout, LayoutBuilder, ParamId, View};
 pub use program::{KvCache, OpTime, Program, Run};
 
 use crate::gemm::Precision;
+use std::ops::Range;
 
 /// How a tensor is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -131,6 +135,8 @@ pub struct Tape {
     pub activation: DType,
     pub(crate) values: Vec<ValueInfo>,
     pub(crate) nodes: Vec<Box<dyn Node>>,
+    /// Nodes whose values are not kept for backward; in order, apart from each other.
+    pub(crate) ranges: Vec<Range<usize>>,
 }
 
 impl Tape {
@@ -141,7 +147,7 @@ impl Tape {
             Precision::Fp32 => DType::F32,
             Precision::Bf16 => DType::Bf16,
         };
-        Tape { precision, activation, values: Vec::new(), nodes: Vec::new() }
+        Tape { precision, activation, values: Vec::new(), nodes: Vec::new(), ranges: Vec::new() }
     }
 
     fn value(&mut self, rows: usize, cols: usize, dtype: DType, kind: Kind) -> Var {
@@ -197,6 +203,20 @@ impl Tape {
     /// Appends an op.
     pub fn push(&mut self, node: impl Node + 'static) {
         self.nodes.push(Box::new(node));
+    }
+
+    /// Records ops whose values backward computes again instead of keeping them (Chen et al., Training Deep Nets with
+    /// Sublinear Memory Cost, 2016). Values from before that they read are kept; gradients keep their bits.
+    ///
+    /// # Panics
+    /// When calls are nested, and [`Tape::compile`] when an op works in place on a value that crosses the border
+    /// (recording bugs).
+    pub fn recompute<R>(&mut self, record: impl FnOnce(&mut Tape) -> R) -> R {
+        let (start, before) = (self.nodes.len(), self.ranges.len());
+        let recorded = record(self);
+        assert_eq!(self.ranges.len(), before, "recompute: ranges do not nest");
+        self.ranges.push(start..self.nodes.len());
+        recorded
     }
 
     /// Plans memory and makes the record runnable; `training` adds the backward pass.

@@ -2,6 +2,7 @@
 
 use super::frame::Frame;
 use super::plan::Plan;
+use super::schedule::{Phase, Schedule};
 use super::{Layout, Node, Tape, ValueInfo, Var};
 use crate::Cpu;
 use crate::gemm::Precision;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 pub struct Program {
     nodes: Vec<Box<dyn Node>>,
     values: Vec<ValueInfo>,
+    pub(super) steps: Vec<(Phase, usize)>,
     plan: Plan,
     slab: Slab,
     precision: Precision,
@@ -54,7 +56,7 @@ pub struct OpTime {
     pub name: &'static str,
     /// Time spent in forward.
     pub forward: Duration,
-    /// Time spent in backward.
+    /// Time spent in backward, with what it had to compute again.
     pub backward: Duration,
     /// Floating-point operations of one forward.
     pub flops: u64,
@@ -78,11 +80,13 @@ pub struct Run<'a> {
 
 impl Program {
     pub(super) fn new(tape: Tape, training: bool) -> Program {
-        let plan = Plan::new(&tape.values, &tape.nodes, training);
+        let schedule = Schedule::new(&tape.values, &tape.nodes, &tape.ranges, training);
+        let plan = Plan::new(&tape.values, &tape.nodes, &schedule);
         let slab = Slab::new(plan.size);
         Program {
             nodes: tape.nodes,
             values: tape.values,
+            steps: schedule.steps,
             plan,
             slab,
             precision: tape.precision,
@@ -123,7 +127,7 @@ impl Program {
         let info = &self.values[var.index()];
         assert_eq!(info.dtype.size(), elem, "a value is read as another dtype than it has");
         assert!(info.kind != super::Kind::Computed, "only inputs and kept values outlive a run");
-        let Some(offset) = self.plan.values[var.index()] else {
+        let Some(offset) = self.plan.value(var.index(), Phase::Forward) else {
             unreachable!("inputs and outputs have a place")
         };
         (offset..offset + info.bytes(), info.len())
@@ -159,11 +163,12 @@ impl Program {
         assert!(!self.training || !grads.is_null(), "a training program needs a gradient buffer");
         let cache = run.cache.map(RefCell::new);
         let slab = self.slab.bytes_mut().as_mut_ptr();
-        let frame = |node: usize| Frame {
+        let frame = |phase: Phase, node: usize| Frame {
             cpu: run.cpu,
             precision: self.precision,
             training: self.training,
             node,
+            phase,
             values: &self.values,
             plan: &self.plan,
             slab,
@@ -174,21 +179,17 @@ impl Program {
             borrows: Cell::default(),
             count: Cell::new(0),
         };
-        for (i, node) in self.nodes.iter().enumerate() {
+        for &(phase, i) in &self.steps {
             let start = Instant::now();
-            node.forward(&frame(i));
-            if let Some(times) = &mut self.times {
+            match phase {
+                Phase::Forward | Phase::Replay => self.nodes[i].forward(&frame(phase, i)),
+                Phase::Backward => self.nodes[i].backward(&frame(phase, i)),
+            }
+            let Some(times) = &mut self.times else { continue };
+            if phase == Phase::Forward {
                 times[i].forward += start.elapsed();
                 times[i].calls += 1;
-            }
-        }
-        if !self.training {
-            return;
-        }
-        for (i, node) in self.nodes.iter().enumerate().rev() {
-            let start = Instant::now();
-            node.backward(&frame(i));
-            if let Some(times) = &mut self.times {
+            } else {
                 times[i].backward += start.elapsed();
             }
         }

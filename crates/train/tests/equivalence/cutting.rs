@@ -12,7 +12,7 @@ use smolt_tensor::Cpu;
 use smolt_tensor::gemm::Precision;
 use smolt_train::leaf::LeafTree;
 use smolt_train::optimizer::AdamW;
-use smolt_train::recipe::{Decay, Wsd};
+use smolt_train::recipe::{Decay, Recompute, Wsd};
 use smolt_train::trainer::{BatchShape, Policy, StepReport, Trainer};
 
 const LENGTH: usize = 32;
@@ -101,6 +101,7 @@ fn trained(loader: &Loader, micro_batch_size: usize) -> (Vec<StepReport>, Vec<f3
         schedule: Wsd { warmup_steps: 1, decay_steps: 1, train_steps: 4, decay: Decay::Linear },
         learning_rate: 1e-3,
         precision: Precision::Fp32,
+        recompute: Recompute::None,
         z_loss: 1e-3,
     };
     let optimizer = AdamW::new(recipe::defaults().unwrap(), loaded.model.layout());

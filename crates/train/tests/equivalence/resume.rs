@@ -81,6 +81,23 @@ fn two_threads_change_no_byte() {
 }
 
 #[test]
+fn recomputation_changes_no_byte_of_a_resumed_run() {
+    let world = world();
+    for setting in ["attention", "block"] {
+        let set = format!("train.recompute={setting}");
+        let recipe = || world.recipe(&[&set]);
+        world.run(recipe(), setting, false, cpu(2)).0.unwrap();
+        assert_same_end(&world, setting, setting);
+        world.killed(setting, 6, "again");
+        world.run(recipe(), "again", true, cpu(1)).0.unwrap();
+        assert_same_end(&world, "again", setting);
+        // The lock holds the whole recipe, what changes no result included.
+        let failure = world.run(world.recipe(&[]), "again", true, cpu(1)).0.unwrap_err();
+        assert!(failure.message.contains("train.recompute was"), "{failure}");
+    }
+}
+
+#[test]
 fn a_damaged_checkpoint_is_passed_over_and_said_so() {
     let world = world();
     let cut = |path: &Path| fs::write(path, &fs::read(path).unwrap()[..100]).unwrap();

@@ -17,6 +17,19 @@ simd_kernel! {
 }
 
 simd_kernel! {
+    /// `sum = a + b`.
+    pub(super) fn add<S>(a: &[f32], b: &[f32], sum: &mut [f32]) {
+        let len = a.len().min(b.len()).min(sum.len());
+        let (a, b, sum) = (a.as_ptr(), b.as_ptr(), sum.as_mut_ptr());
+        // SAFETY: `i + n <= len`, which all three slices reach.
+        for_lanes!(S, len, |i, n| unsafe {
+            let both = S::add(f32::load_n::<S>(a.add(i), n), f32::load_n::<S>(b.add(i), n));
+            f32::store_n::<S>(sum.add(i), both, n);
+        });
+    }
+}
+
+simd_kernel! {
     /// `x *= factor`.
     pub(super) fn scale<S>(factor: f32, x: &mut [f32]) {
         let (p, len) = (x.as_mut_ptr(), x.len());

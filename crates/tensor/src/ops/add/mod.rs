@@ -3,6 +3,7 @@
 //! All read and write each element once, so memory bandwidth bounds them.
 
 mod cpu;
+mod node;
 
 pub(crate) use cpu::add_rows;
 
@@ -11,6 +12,15 @@ use crate::simd::Elem;
 
 /// Elements per task.
 const TASK: usize = 1 << 15;
+
+/// `sum = a + b`, all `[len]`.
+pub fn add(cpu: &Cpu, a: &[f32], b: &[f32], sum: &mut [f32]) {
+    assert!(a.len() == sum.len() && b.len() == sum.len(), "add: buffers of equal length");
+    cpu.pool.for_each_chunk(sum, TASK, |i, part| {
+        let range = i * TASK..i * TASK + part.len();
+        cpu::add(cpu.isa, &a[range.clone()], &b[range], part);
+    });
+}
 
 /// `dst += src`, both `[len]`: one node of the tree that sums leaf gradients.
 pub fn add_assign(cpu: &Cpu, dst: &mut [f32], src: &[f32]) {
@@ -45,12 +55,13 @@ mod tests {
         let scaled: Vec<f32> = a.iter().map(|a| a * 0.3).collect();
         on_every_cpu(
             |cpu| {
-                let (mut sum, mut scaled) = (a.clone(), a.clone());
+                let (mut sum, mut apart, mut scaled) = (a.clone(), vec![0.0; LEN], a.clone());
                 super::add_assign(cpu, &mut sum, &b);
+                super::add(cpu, &a, &b, &mut apart);
                 super::scale(cpu, &mut scaled, 0.3);
-                vec![wide(&sum), wide(&scaled)]
+                vec![wide(&sum), wide(&apart), wide(&scaled)]
             },
-            &[("sum", wide(&sum), 0.0), ("scaled", wide(&scaled), 0.0)],
+            &[("sum", wide(&sum), 0.0), ("apart", wide(&sum), 0.0), ("scaled", wide(&scaled), 0.0)],
         );
     }
 
