@@ -56,8 +56,10 @@ pub struct OpTime {
     pub forward: Duration,
     /// Time spent in backward.
     pub backward: Duration,
-    /// Floating-point operations of one forward.
-    pub flops: u64,
+    /// Floating-point operations of one forward and one backward.
+    pub flops: [u64; 2],
+    /// Bytes that one forward and one backward move at least.
+    pub bytes: [u64; 2],
     /// Times it ran forward.
     pub calls: u64,
 }
@@ -96,11 +98,6 @@ impl Program {
         self.slab.len()
     }
 
-    /// Floating-point operations of a forward pass.
-    pub fn flops(&self) -> u64 {
-        self.nodes.iter().map(|n| n.flops()).sum()
-    }
-
     /// An input's memory, to fill before a run.
     ///
     /// # Panics
@@ -135,7 +132,8 @@ impl Program {
             name: node.name(),
             forward: Duration::ZERO,
             backward: Duration::ZERO,
-            flops: node.flops(),
+            flops: [0; 2],
+            bytes: [0; 2],
             calls: 0,
         });
         self.times = Some(fresh.collect());
@@ -174,6 +172,12 @@ impl Program {
             borrows: Cell::default(),
             count: Cell::new(0),
         };
+        if let Some(times) = &mut self.times {
+            // Some depend on the inputs: how long documents are.
+            for (i, (node, time)) in self.nodes.iter().zip(times).enumerate() {
+                (time.flops, time.bytes) = (node.flops(&frame(i)), node.bytes(&frame(i)));
+            }
+        }
         for (i, node) in self.nodes.iter().enumerate() {
             let start = Instant::now();
             node.forward(&frame(i));
