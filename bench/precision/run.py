@@ -23,7 +23,10 @@ def arguments():
     a.add_argument("--threads", type=int, default=os.cpu_count())
     a.add_argument("--work", help="folder for data and runs, kept; else a temporary one")
     a.add_argument("--out", help="result file")
-    return a.parse_args()
+    parsed = a.parse_args()
+    if parsed.seeds < 2:
+        a.error("--seeds: noise takes at least two")
+    return parsed
 
 
 def data(smolt, work):
