@@ -1,6 +1,7 @@
 //! The engine: dtypes, memory, threads, SIMD, one folder per fused op, the tape that replays them, and
 //! the optimiser kernels. It knows no model.
 
+pub mod bandwidth;
 pub mod gemm;
 pub mod isa;
 pub mod memory;

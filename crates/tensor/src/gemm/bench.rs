@@ -5,29 +5,17 @@ use super::{Precision, View, gemm, with_kernel};
 use crate::Cpu;
 use crate::simd::Elem;
 use half::bf16;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Rates of one product.
-#[derive(Clone, Copy, Debug)]
-pub struct Figures {
-    /// m, n, k
-    pub dims: (usize, usize, usize),
-    /// How operands entered.
-    pub precision: Precision,
-    /// Shortest time of one product.
-    pub time: Duration,
-    /// 10⁹ FLOPs per second in that time.
-    pub gflops: f64,
-    /// 10⁹ FLOPs per second of multiply–adds between registers, measured in turns with the product.
-    pub peak_gflops: f64,
-}
+/// Length of one run of the register loop: long enough that starting the threads does not count.
+const PEAK_RUN: Duration = Duration::from_millis(50);
 
-impl Figures {
-    /// The product's share of the peak.
-    pub fn share(&self) -> f64 {
-        self.gflops / self.peak_gflops
-    }
-}
+/// Runs of the register loop, of which the fastest counts.
+const PEAK_RUNS: usize = 4;
+
+/// Rounds of the register loop between looks at the clock.
+const ROUNDS: usize = 10_000;
 
 /// Which operands lie transposed, as the products of a linear layer have them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,78 +28,70 @@ pub enum Layout {
     BackwardWeight,
 }
 
-/// Measures one product for about `time`, in turns with the register loop. Operands are stored as the precision
-/// says, except weights and their gradients, which are fp32.
-pub fn measure(
+/// The shortest time of one product within about `time`: other work on the machine only ever adds. Operands are
+/// stored as the precision says, except weights and their gradients, which are fp32.
+pub fn shortest(
     cpu: &Cpu,
     precision: Precision,
     layout: Layout,
     dims: (usize, usize, usize),
     time: Duration,
-) -> Figures {
+) -> Duration {
     match precision {
-        Precision::Fp32 => measure_as::<f32>(cpu, precision, layout, dims, time),
-        Precision::Bf16 => measure_as::<bf16>(cpu, precision, layout, dims, time),
+        Precision::Fp32 => shortest_as::<f32>(cpu, precision, layout, dims, time),
+        Precision::Bf16 => shortest_as::<bf16>(cpu, precision, layout, dims, time),
     }
 }
 
-fn measure_as<E: Elem>(
+fn shortest_as<E: Elem>(
     cpu: &Cpu,
     precision: Precision,
     layout: Layout,
     (m, n, k): (usize, usize, usize),
     time: Duration,
-) -> Figures {
+) -> Duration {
     let numbers = |len: usize| (0..len).map(|i| ((i * 37 % 101) as f32 - 50.0) / 64.0);
     let stored = |len: usize| numbers(len).map(E::from_f32).collect::<Vec<E>>();
-    let (x, dy) = (stored(m * k), stored(k * n));
-    let w: Vec<f32> = numbers(k * n).collect();
-    let (mut y, mut dw) = (stored(m * n), vec![0.0f32; m * n]);
-    let product = || match layout {
-        Layout::Forward => {
-            gemm(cpu, precision, (m, n, k), View::rows(&x, k), View::rows(&w, k).t(), &mut y, n, false);
-        }
-        Layout::BackwardInput => {
-            gemm(cpu, precision, (m, n, k), View::rows(&x, k), View::rows(&w, n), &mut y, n, false);
+    let x = stored(m * k);
+    let dims = (m, n, k);
+    match layout {
+        Layout::Forward | Layout::BackwardInput => {
+            let (w, mut y) = (numbers(k * n).collect::<Vec<f32>>(), stored(m * n));
+            let w = if layout == Layout::Forward { View::rows(&w, k).t() } else { View::rows(&w, n) };
+            fastest_of(time, || gemm(cpu, precision, dims, View::rows(&x, k), w, &mut y, n, false))
         }
         Layout::BackwardWeight => {
-            gemm(cpu, precision, (m, n, k), View::rows(&x, m).t(), View::rows(&dy, n), &mut dw, n, false);
-        }
-    };
-    let (shortest, peak_gflops) = in_turns(cpu, precision, product, time);
-    let gflops = 2.0 * m as f64 * n as f64 * k as f64 / shortest.as_secs_f64() / 1e9;
-    Figures { dims: (m, n, k), precision, time: shortest, gflops, peak_gflops }
-}
-
-/// The shortest time of `product` and the highest rate of the register loop: other work on the machine only
-/// ever adds time, and turns let both meet the same clock frequency.
-fn in_turns(cpu: &Cpu, precision: Precision, mut product: impl FnMut(), time: Duration) -> (Duration, f64) {
-    let start = Instant::now();
-    let (mut shortest, mut peak) = (Duration::MAX, 0.0f64);
-    loop {
-        let turn = Instant::now();
-        product();
-        shortest = shortest.min(turn.elapsed());
-        peak = peak.max(peak_gflops(cpu, precision));
-        if start.elapsed() > time {
-            return (shortest, peak);
+            let (dy, mut dw) = (stored(k * n), vec![0.0f32; m * n]);
+            let (x, dy) = (View::rows(&x, m).t(), View::rows(&dy, n));
+            fastest_of(time, || gemm(cpu, precision, dims, x, dy, &mut dw, n, false))
         }
     }
 }
 
-/// 10⁹ FLOPs per second of multiply–adds between registers on all threads, in one run of about a millisecond.
+fn fastest_of(time: Duration, mut product: impl FnMut()) -> Duration {
+    let (start, mut shortest) = (Instant::now(), Duration::MAX);
+    while shortest == Duration::MAX || start.elapsed() < time {
+        let turn = Instant::now();
+        product();
+        shortest = shortest.min(turn.elapsed());
+    }
+    shortest
+}
+
+/// 10⁹ FLOPs per second of multiply–adds between registers on all threads at once: what no product exceeds. The
+/// fastest of a few runs, about a quarter of a second in all.
 pub fn peak_gflops(cpu: &Cpu, precision: Precision) -> f64 {
-    with_kernel!(cpu.isa, precision, K => registers::<K>(cpu))
+    (0..PEAK_RUNS).map(|_| with_kernel!(cpu.isa, precision, K => registers::<K>(cpu))).fold(0.0, f64::max)
 }
 
 fn registers<K: Kernel>(cpu: &Cpu) -> f64 {
-    const ROUNDS: usize = 100_000;
-    let flops = std::sync::atomic::AtomicU64::new(0);
+    let flops = AtomicU64::new(0);
     let start = Instant::now();
     cpu.pool.run(cpu.pool.threads(), |_| {
-        // SAFETY: the callers pick the kernel by the CPU's path.
-        let done = unsafe { K::registers(ROUNDS) };
-        flops.fetch_add(done, std::sync::atomic::Ordering::Relaxed);
+        while start.elapsed() < PEAK_RUN {
+            // SAFETY: the caller picks the kernel by the CPU's path.
+            flops.fetch_add(unsafe { K::registers(ROUNDS) }, Ordering::Relaxed);
+        }
     });
     flops.into_inner() as f64 / start.elapsed().as_secs_f64() / 1e9
 }

@@ -204,7 +204,12 @@ impl Simd for Neon {
         let whole = rows.min(lanes) / 4 * 4;
         for r in (0..whole).step_by(4) {
             for c in [0, 4] {
-                op!(transpose4(from.byte_add(r * from_bytes).add(c), from_bytes, to.add(c * to_row + r), to_row));
+                op!(transpose4(
+                    from.byte_add(r * from_bytes).add(c),
+                    from_bytes,
+                    to.add(c * to_row + r),
+                    to_row
+                ));
             }
         }
         for r in whole..lanes {

@@ -11,6 +11,7 @@ mod program;
 mod schedule;
 #[cfg(test)]
 mod tests;
+mod traffic;
 
 pub use frame::Frame;
 pub use params::{Layout, LayoutBuilder, ParamId, View};
@@ -117,9 +118,13 @@ pub trait Node: Send + Sync {
     fn name(&self) -> &'static str;
     /// What it touches.
     fn uses(&self) -> Uses;
-    /// Floating-point operations of one forward; backward of a product costs twice as much.
-    fn flops(&self) -> u64 {
-        0
+    /// Floating-point operations of forward and backward, for profiles; 0 where memory and not arithmetic decides.
+    fn flops(&self, _frame: &Frame<'_>) -> [u64; 2] {
+        [0, 0]
+    }
+    /// Bytes that forward and backward move at least, for profiles.
+    fn bytes(&self, frame: &Frame<'_>) -> [u64; 2] {
+        frame.traffic(&self.uses())
     }
     /// Computes the outputs.
     fn forward(&self, frame: &Frame<'_>);

@@ -58,8 +58,10 @@ pub struct OpTime {
     pub forward: Duration,
     /// Time spent in backward, with what it had to compute again.
     pub backward: Duration,
-    /// Floating-point operations of one forward.
-    pub flops: u64,
+    /// Floating-point operations of one forward and one backward.
+    pub flops: [u64; 2],
+    /// Bytes that one forward and one backward move at least.
+    pub bytes: [u64; 2],
     /// Times it ran forward.
     pub calls: u64,
 }
@@ -100,11 +102,6 @@ impl Program {
         self.slab.len()
     }
 
-    /// Floating-point operations of a forward pass.
-    pub fn flops(&self) -> u64 {
-        self.nodes.iter().map(|n| n.flops()).sum()
-    }
-
     /// An input's memory, to fill before a run.
     ///
     /// # Panics
@@ -139,7 +136,8 @@ impl Program {
             name: node.name(),
             forward: Duration::ZERO,
             backward: Duration::ZERO,
-            flops: node.flops(),
+            flops: [0; 2],
+            bytes: [0; 2],
             calls: 0,
         });
         self.times = Some(fresh.collect());
@@ -179,6 +177,13 @@ impl Program {
             borrows: Cell::default(),
             count: Cell::new(0),
         };
+        if let Some(times) = &mut self.times {
+            // Some depend on the inputs: how long documents are.
+            for (i, (node, time)) in self.nodes.iter().zip(times).enumerate() {
+                (time.flops, time.bytes) =
+                    (node.flops(&frame(Phase::Forward, i)), node.bytes(&frame(Phase::Forward, i)));
+            }
+        }
         for &(phase, i) in &self.steps {
             let start = Instant::now();
             match phase {

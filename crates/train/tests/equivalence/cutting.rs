@@ -18,7 +18,7 @@ use smolt_train::trainer::{BatchShape, Policy, StepReport, Trainer};
 const LENGTH: usize = 32;
 const VOCAB: usize = 384;
 
-fn model() -> Loaded {
+pub(crate) fn model() -> Loaded {
     let mut config = ModelConfig {
         hidden_size: 32,
         intermediate_size: 48,
@@ -33,7 +33,7 @@ fn model() -> Loaded {
     Loaded::fresh(config, 3)
 }
 
-fn loader(world: &World) -> Loader {
+pub(crate) fn loader(world: &World) -> Loader {
     let shard = Shard::open(&world.path("train.ds")).unwrap();
     let layout = Layout {
         sequence_length: LENGTH,

@@ -6,4 +6,5 @@
 mod common;
 mod cutting;
 mod resume;
+mod threads;
 mod world;

@@ -68,6 +68,11 @@ impl Node for Attention {
         }
     }
 
+    fn flops(&self, f: &Frame<'_>) -> [u64; 2] {
+        let forward = super::flops(self.shape, f.read(self.segments));
+        [forward, forward / 2 * 5]
+    }
+
     fn forward(&self, f: &Frame<'_>) {
         with_elem!(f.dtype(self.qkv), E => {
             let (qkv, out): (&[E], &mut [E]) = (f.read(self.qkv), f.write(self.out));

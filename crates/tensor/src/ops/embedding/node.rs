@@ -33,6 +33,13 @@ impl Node for Embedding {
         }
     }
 
+    fn bytes(&self, f: &Frame<'_>) -> [u64; 2] {
+        // Of the table only rows, one per token at most; but clearing its gradient writes all of it.
+        let rows = f.info(self.out).bytes() as u64;
+        let cleared = if f.accumulates_param(self.table) { 0 } else { 4 * f.param(self.table).len() as u64 };
+        [2 * rows, 3 * rows + cleared]
+    }
+
     fn forward(&self, f: &Frame<'_>) {
         super::forward(
             f.cpu,

@@ -34,6 +34,11 @@ impl Node for Linear {
         }
     }
 
+    fn flops(&self, f: &Frame<'_>) -> [u64; 2] {
+        let once = super::flops(f.info(self.x).rows, f.info(self.x).cols, f.info(self.y).cols);
+        [once, 2 * once]
+    }
+
     fn forward(&self, f: &Frame<'_>) {
         let w = f.param(self.w);
         with_elem!(f.dtype(self.x), X => with_elem!(f.dtype(self.y), Y => {

@@ -63,6 +63,17 @@ impl Node for LinearCrossEntropy {
         }
     }
 
+    fn flops(&self, f: &Frame<'_>) -> [u64; 2] {
+        let h = f.info(self.h);
+        let once = 2 * h.len() as u64 * (f.param(self.w).len() / h.cols) as u64;
+        if f.training { [0, 3 * once] } else { [once, 0] }
+    }
+
+    fn bytes(&self, f: &Frame<'_>) -> [u64; 2] {
+        let [forward, backward] = f.traffic(&self.uses());
+        if f.training { [0, backward] } else { [forward, 0] }
+    }
+
     /// A training program computes loss and gradients in one pass over the logits, in `backward`.
     fn forward(&self, f: &Frame<'_>) {
         if f.training {

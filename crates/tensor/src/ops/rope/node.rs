@@ -36,6 +36,11 @@ impl Node for Rope {
         }
     }
 
+    fn bytes(&self, f: &Frame<'_>) -> [u64; 2] {
+        // In place: what is written is read first.
+        f.traffic(&self.uses()).map(|once| 2 * once)
+    }
+
     fn forward(&self, f: &Frame<'_>) {
         let stride = f.info(self.x).cols;
         with_elem!(f.dtype(self.x), E => {
