@@ -83,6 +83,17 @@ impl<'w> Draw<'w> {
         self.below(100) < percent
     }
 
+    /// Whether the text is to train on. Only then may a scene be easier, or ask otherwise, than those of the tests.
+    pub(crate) fn trains(&self) -> bool {
+        self.split == Split::Train
+    }
+
+    /// How many facts a scene tells: `full`, or in training text anything from `least` on, because reading is learnt
+    /// before choosing.
+    pub(crate) fn facts(&mut self, least: usize, full: usize) -> usize {
+        if self.trains() { self.between(least, full) } else { full }
+    }
+
     /// One of a table that is not empty.
     pub(crate) fn pick<T: Copy>(&mut self, table: &[T]) -> T {
         table[self.below(table.len())]
@@ -90,6 +101,16 @@ impl<'w> Draw<'w> {
 
     pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
         self.rng.shuffle(items);
+    }
+
+    /// Every one of `n` rows twice, once each way, in random order: a row's first way is `true` in `percent` of cases.
+    pub(crate) fn both_ways(&mut self, n: usize, percent: usize) -> Vec<(usize, bool)> {
+        let mut first: Vec<(usize, bool)> = (0..n).map(|row| (row, self.chance(percent))).collect();
+        let mut second: Vec<(usize, bool)> = first.iter().map(|&(row, way)| (row, !way)).collect();
+        self.shuffle(&mut first);
+        self.shuffle(&mut second);
+        first.append(&mut second);
+        first
     }
 
     /// `N` different indices below `n`.
@@ -157,18 +178,7 @@ pub(crate) fn wrong_numbers(draw: &mut Draw, right: usize, near: &[usize]) -> Ve
     wrong.iter().map(|number| format!("{number}.")).collect()
 }
 
-/// Three wrong answers of a table of `n`: those in the text first, then others. Short texts name fewer than four.
-pub(crate) fn three_others(
-    draw: &mut Draw,
-    seen: &[usize],
-    right: usize,
-    n: usize,
-    say: impl Fn(usize) -> String,
-) -> Vec<String> {
-    let mut wrong: Vec<usize> = seen.iter().copied().filter(|&entry| entry != right).take(3).collect();
-    while wrong.len() < 3 {
-        let taken: Vec<usize> = wrong.iter().copied().chain([right]).collect();
-        wrong.push(draw.other(n, &taken));
-    }
-    wrong.into_iter().map(say).collect()
+/// The entries of `all` other than `right`, as answers through `say`.
+pub(crate) fn others(all: &[usize], right: usize, say: impl Fn(usize) -> String) -> Vec<String> {
+    all.iter().filter(|&&entry| entry != right).map(|&entry| say(entry)).collect()
 }

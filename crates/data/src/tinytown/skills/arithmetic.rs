@@ -8,7 +8,7 @@ const MINUS: [&str; 3] = ["What is {0} - {1}?", "How much is {0} - {1}?", "What 
 
 pub(super) fn scene(draw: &mut Draw) -> Scene {
     let mut facts = Vec::new();
-    let asked = (0..draw.between(4, 6))
+    let asked = (0..draw.between(8, 12))
         .map(|_| {
             let (a, b, plus) = loop {
                 let top = draw.pick(&[12, 20, 50]);

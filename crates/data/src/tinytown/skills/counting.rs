@@ -47,8 +47,7 @@ fn accounts(draw: &mut Draw) -> Scene {
     let (mut facts, food) = (Vec::new(), draw.below(FOODS.len()));
     let one = account(draw, food, &[], &mut facts);
     let mut accounts = vec![one];
-    // One scene of three is about one person only.
-    if draw.below(3) > 0 {
+    if draw.facts(1, 2) == 2 {
         let taken = accounts[0].person;
         accounts.push(account(draw, food, &[taken], &mut facts));
     }
@@ -79,7 +78,7 @@ fn accounts(draw: &mut Draw) -> Scene {
 fn things(draw: &mut Draw) -> Scene {
     let (mut facts, mut sentences, mut asked) = (Vec::new(), Vec::new(), Vec::new());
     let people: [usize; 2] = draw.distinct(PEOPLE.len());
-    let told = if draw.below(3) == 0 { 1 } else { 2 };
+    let told = draw.facts(1, 2);
     for &person in &people[..told] {
         let (count, objects) = loop {
             let objects: [usize; 5] = draw.distinct(OBJECTS.len());

@@ -1,7 +1,7 @@
 //! Who has the ball? Things pass from hand to hand; only the last one has it.
 
 use super::super::Skill;
-use super::super::scene::{Asked, Draw, Scene, fill, three_others};
+use super::super::scene::{Asked, Draw, Scene, fill, others};
 use super::super::split::Fact;
 use super::super::words::{OBJECTS, PEOPLE};
 
@@ -53,13 +53,10 @@ fn chain(draw: &mut Draw, facts: &mut Vec<Fact>) -> [Pass; 2] {
 }
 
 pub(super) fn scene(draw: &mut Draw) -> Scene {
-    match draw.below(3) {
-        0 => one_pass(draw),
-        _ => passes(draw),
-    }
+    if draw.trains() && draw.chance(33) { one_pass(draw) } else { passes(draw) }
 }
 
-/// The easiest: one thing changes hands once.
+/// The easiest, to train on: one thing changes hands once.
 fn one_pass(draw: &mut Draw) -> Scene {
     let mut facts = Vec::new();
     let only = pass(draw, &[], &mut facts, |draw| {
@@ -108,6 +105,5 @@ fn passes(draw: &mut Draw) -> Scene {
 fn ask(draw: &mut Draw, last: &Pass, people: &[usize]) -> Asked {
     let question = fill(draw.pick(&ASK), &[OBJECTS[last.object]]);
     let say = |person: usize| format!("It is {}.", PEOPLE[person]);
-    let wrong = three_others(draw, people, last.to, PEOPLE.len(), say);
-    Asked::new(draw, question, say(last.to), wrong)
+    Asked::new(draw, question, say(last.to), others(people, last.to, say))
 }
