@@ -11,6 +11,8 @@ pub(crate) struct Asked {
     pub(crate) question: String,
     pub(crate) choices: Vec<String>,
     pub(crate) answer: usize,
+    /// Question and answer in one sentence, where there is one.
+    pub(crate) told: Option<String>,
 }
 
 impl Asked {
@@ -20,7 +22,12 @@ impl Asked {
         let mut choices = wrong;
         draw.shuffle(&mut choices);
         choices.insert(answer, right);
-        Self { question, choices, answer }
+        Self { question, choices, answer, told: None }
+    }
+
+    /// The same with the sentence that says both.
+    pub(crate) fn told(self, sentence: String) -> Self {
+        Self { told: Some(sentence), ..self }
     }
 
     pub(crate) fn answer_text(&self) -> &str {
@@ -88,10 +95,21 @@ impl<'w> Draw<'w> {
         self.split == Split::Train
     }
 
-    /// How many facts a scene tells: `full`, or in training text anything from `least` on, because reading is learnt
-    /// before choosing.
+    /// A skill to write about. In training text those that have the shortest texts come more often.
+    pub(crate) fn skill(&mut self) -> Skill {
+        let more = [Skill::List, Skill::List, Skill::Program];
+        let index = self.below(Skill::ALL.len() + if self.trains() { more.len() } else { 0 });
+        Skill::ALL.get(index).copied().unwrap_or_else(|| more[index - Skill::ALL.len()])
+    }
+
+    /// How many facts a scene tells: `full`, or in training text anything from `least` on and most often two. The
+    /// choice between two is where finding the right one is learnt; from there it goes on to more.
     pub(crate) fn facts(&mut self, least: usize, full: usize) -> usize {
-        if self.trains() { self.between(least, full) } else { full }
+        match self.trains() {
+            true if self.coin() => 2,
+            true => self.between(least, full),
+            false => full,
+        }
     }
 
     /// One of a table that is not empty.

@@ -22,7 +22,8 @@ pub(super) fn scene(draw: &mut Draw) -> Scene {
             let (wording, right) = if plus { (draw.pick(&PLUS), a + b) } else { (draw.pick(&MINUS), a - b) };
             let question = fill(wording, &[&a.to_string(), &b.to_string()]);
             let wrong = wrong_numbers(draw, right, &[]);
-            Asked::new(draw, question, format!("{right}."), wrong)
+            let sign = if plus { '+' } else { '-' };
+            Asked::new(draw, question, format!("{right}."), wrong).told(format!("{a} {sign} {b} = {right}."))
         })
         .collect();
     Scene { context: String::new(), asked, facts }

@@ -34,11 +34,13 @@ pub(super) fn scene(draw: &mut Draw) -> Scene {
             if thing {
                 let say = |object: usize| format!("It is the {}.", OBJECTS[object]);
                 let question = fill(draw.pick(&ASK_THING), &words[i]);
-                return Asked::new(draw, question, say(objects[i]), others(&objects, objects[i], say));
+                return Asked::new(draw, question, say(objects[i]), others(&objects, objects[i], say))
+                    .told(fill("The {1} thing is the {2}.", &words[i]));
             }
             let wording = if draw.coin() { ASK_PERSON } else { draw.pick(&ASK_OBJECT) };
             let say = |colour: usize| format!("It is {}.", COLOURS[colour]);
             Asked::new(draw, fill(wording, &words[i]), say(colours[i]), others(&colours, colours[i], say))
+                .told(fill("The {2} is {1}.", &words[i]))
         })
         .collect();
     Scene { context: context.join(" "), asked, facts }

@@ -46,9 +46,11 @@ pub(super) fn scene(draw: &mut Draw) -> Scene {
                 let wrong = rest.map(|deed| said(deed.1)).collect();
                 let question = fill(draw.pick(&HOW), &[OBJECTS[*object]]);
                 Asked::new(draw, question, said(effect), wrong)
+                    .told(format!("The {} is {effect}.", OBJECTS[*object]))
             } else {
                 let wrong = rest.map(|deed| deed.3.clone()).collect();
                 Asked::new(draw, fill(WHY, &[OBJECTS[*object], effect]), because.clone(), wrong)
+                    .told(format!("The {} is {effect} {}", OBJECTS[*object], because.replacen('B', "b", 1)))
             }
         })
         .collect();

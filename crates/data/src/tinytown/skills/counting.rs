@@ -68,7 +68,11 @@ fn accounts(draw: &mut Draw) -> Scene {
         .map(|a| {
             let question = fill(draw.pick(&ASK), &[PEOPLE[a.person], FOODS[food].1]);
             let wrong = wrong_numbers(draw, a.end(), &numbers);
-            Asked::new(draw, question, format!("{}.", a.end()), wrong)
+            Asked::new(draw, question, format!("{}.", a.end()), wrong).told(format!(
+                "{} has {}.",
+                PEOPLE[a.person],
+                amount(a.end(), food)
+            ))
         })
         .collect();
     Scene { context: sentences.join(" "), asked, facts }
@@ -98,7 +102,10 @@ fn things(draw: &mut Draw) -> Scene {
             named[count - 1]
         ));
         let wrong = wrong_numbers(draw, count, &[]);
-        asked.push(Asked::new(draw, fill(ASK_THINGS, &[PEOPLE[person]]), format!("{count}."), wrong));
+        asked.push(
+            Asked::new(draw, fill(ASK_THINGS, &[PEOPLE[person]]), format!("{count}."), wrong)
+                .told(format!("{} has {count} things.", PEOPLE[person])),
+        );
     }
     draw.shuffle(&mut asked);
     Scene { context: sentences.join(" "), asked, facts }

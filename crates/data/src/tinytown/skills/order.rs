@@ -59,7 +59,16 @@ pub(super) fn scene(draw: &mut Draw) -> Scene {
             let question = fill(wording, &[DEEDS[deed], anchor.map_or("", |at: usize| PEOPLE[row[at]])]);
             let say = |person: usize| format!("It is {}.", PEOPLE[person]);
             // Nobody is right before or after themselves, but leaving the anchor in keeps four candidates.
-            Asked::new(draw, question, say(row[place]), others(&row, row[place], say))
+            Asked::new(draw, question, say(row[place]), others(&row, row[place], say)).told(
+                match (wording, anchor) {
+                    (FIRST, _) => format!("The first was {}.", PEOPLE[row[place]]),
+                    (LAST, _) => format!("The last was {}.", PEOPLE[row[place]]),
+                    (AFTER, Some(at)) => format!("After {} came {}.", PEOPLE[row[at]], PEOPLE[row[place]]),
+                    (_, at) => {
+                        format!("Before {} came {}.", PEOPLE[row[at.unwrap_or(0)]], PEOPLE[row[place]])
+                    }
+                },
+            )
         })
         .collect();
     Scene { context: context.join(" "), asked, facts }

@@ -40,7 +40,11 @@ pub(super) fn scene(draw: &mut Draw) -> Scene {
         );
         let ask = |draw: &mut Draw, question: String, i: usize| {
             let wrong = wrong_numbers(draw, values[i], &values);
-            Asked::new(draw, question, format!("{}.", values[i]), wrong)
+            Asked::new(draw, question, format!("{}.", values[i]), wrong).told(format!(
+                "{} = {}.",
+                name(i),
+                values[i]
+            ))
         };
         let (mut facts, question) = (vec![fact], draw.pick(&ASK).to_owned());
         let mut asked = vec![ask(draw, question, printed)];
