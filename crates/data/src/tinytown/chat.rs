@@ -59,7 +59,7 @@ pub(super) fn chat(draw: &mut Draw) -> Vec<Message> {
     if draw.chance(15) {
         small_talk(&mut messages, draw.below(GREETINGS));
     }
-    let skill = draw.pick(&Skill::ALL);
+    let skill = draw.skill();
     let scene = skills::scene(skill, draw);
     let follow_ups = draw.between(1, scene.asked.len());
     for (turn, asked) in scene.asked[..follow_ups].iter().enumerate() {

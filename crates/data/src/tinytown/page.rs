@@ -55,9 +55,21 @@ pub(super) fn story(draw: &mut Draw) -> String {
 }
 
 pub(super) fn questions(draw: &mut Draw) -> String {
-    let skill = draw.pick(&Skill::ALL);
-    let scene = skills::scene(skill, draw);
-    answered(scene.context.clone(), &scene)
+    let scene = skills::scene(draw.skill(), draw);
+    let recap = if draw.trains() && draw.coin() { recap(draw, &scene) } else { None };
+    match recap {
+        Some(recap) if scene.context.is_empty() => recap,
+        Some(recap) => format!("{}\n{recap}", scene.context),
+        None => answered(scene.context.clone(), &scene),
+    }
+}
+
+/// What the questions of the scene ask for, in sentences: each word that is looked up follows what it is looked up by,
+/// so a model learns from them to find things sooner than from questions alone.
+fn recap(draw: &mut Draw, scene: &Scene) -> Option<String> {
+    let mut sentences: Vec<&str> = scene.asked.iter().filter_map(|asked| asked.told.as_deref()).collect();
+    draw.shuffle(&mut sentences);
+    (!sentences.is_empty()).then(|| sentences.join(" "))
 }
 
 fn answered(mut text: String, scene: &Scene) -> String {

@@ -11,6 +11,8 @@ pub(crate) struct Asked {
     pub(crate) question: String,
     pub(crate) choices: Vec<String>,
     pub(crate) answer: usize,
+    /// Question and answer in one sentence, where there is one.
+    pub(crate) told: Option<String>,
 }
 
 impl Asked {
@@ -20,7 +22,12 @@ impl Asked {
         let mut choices = wrong;
         draw.shuffle(&mut choices);
         choices.insert(answer, right);
-        Self { question, choices, answer }
+        Self { question, choices, answer, told: None }
+    }
+
+    /// The same with the sentence that says both.
+    pub(crate) fn told(self, sentence: String) -> Self {
+        Self { told: Some(sentence), ..self }
     }
 
     pub(crate) fn answer_text(&self) -> &str {
@@ -83,6 +90,28 @@ impl<'w> Draw<'w> {
         self.below(100) < percent
     }
 
+    /// Whether the text is to train on. Only then may a scene be easier, or ask otherwise, than those of the tests.
+    pub(crate) fn trains(&self) -> bool {
+        self.split == Split::Train
+    }
+
+    /// A skill to write about. In training text those that have the shortest texts come more often.
+    pub(crate) fn skill(&mut self) -> Skill {
+        let more = [Skill::List, Skill::List, Skill::Program];
+        let index = self.below(Skill::ALL.len() + if self.trains() { more.len() } else { 0 });
+        Skill::ALL.get(index).copied().unwrap_or_else(|| more[index - Skill::ALL.len()])
+    }
+
+    /// How many facts a scene tells: `full`, or in training text anything from `least` on and most often two. The
+    /// choice between two is where finding the right one is learnt; from there it goes on to more.
+    pub(crate) fn facts(&mut self, least: usize, full: usize) -> usize {
+        match self.trains() {
+            true if self.coin() => 2,
+            true => self.between(least, full),
+            false => full,
+        }
+    }
+
     /// One of a table that is not empty.
     pub(crate) fn pick<T: Copy>(&mut self, table: &[T]) -> T {
         table[self.below(table.len())]
@@ -90,6 +119,16 @@ impl<'w> Draw<'w> {
 
     pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
         self.rng.shuffle(items);
+    }
+
+    /// Every one of `n` rows twice, once each way, in random order: a row's first way is `true` in `percent` of cases.
+    pub(crate) fn both_ways(&mut self, n: usize, percent: usize) -> Vec<(usize, bool)> {
+        let mut first: Vec<(usize, bool)> = (0..n).map(|row| (row, self.chance(percent))).collect();
+        let mut second: Vec<(usize, bool)> = first.iter().map(|&(row, way)| (row, !way)).collect();
+        self.shuffle(&mut first);
+        self.shuffle(&mut second);
+        first.append(&mut second);
+        first
     }
 
     /// `N` different indices below `n`.
@@ -157,18 +196,7 @@ pub(crate) fn wrong_numbers(draw: &mut Draw, right: usize, near: &[usize]) -> Ve
     wrong.iter().map(|number| format!("{number}.")).collect()
 }
 
-/// Three wrong answers of a table of `n`: those in the text first, then others. Short texts name fewer than four.
-pub(crate) fn three_others(
-    draw: &mut Draw,
-    seen: &[usize],
-    right: usize,
-    n: usize,
-    say: impl Fn(usize) -> String,
-) -> Vec<String> {
-    let mut wrong: Vec<usize> = seen.iter().copied().filter(|&entry| entry != right).take(3).collect();
-    while wrong.len() < 3 {
-        let taken: Vec<usize> = wrong.iter().copied().chain([right]).collect();
-        wrong.push(draw.other(n, &taken));
-    }
-    wrong.into_iter().map(say).collect()
+/// The entries of `all` other than `right`, as answers through `say`.
+pub(crate) fn others(all: &[usize], right: usize, say: impl Fn(usize) -> String) -> Vec<String> {
+    all.iter().filter(|&&entry| entry != right).map(|&entry| say(entry)).collect()
 }

@@ -8,7 +8,7 @@ const MINUS: [&str; 3] = ["What is {0} - {1}?", "How much is {0} - {1}?", "What 
 
 pub(super) fn scene(draw: &mut Draw) -> Scene {
     let mut facts = Vec::new();
-    let asked = (0..draw.between(4, 6))
+    let asked = (0..draw.between(8, 12))
         .map(|_| {
             let (a, b, plus) = loop {
                 let top = draw.pick(&[12, 20, 50]);
@@ -22,7 +22,8 @@ pub(super) fn scene(draw: &mut Draw) -> Scene {
             let (wording, right) = if plus { (draw.pick(&PLUS), a + b) } else { (draw.pick(&MINUS), a - b) };
             let question = fill(wording, &[&a.to_string(), &b.to_string()]);
             let wrong = wrong_numbers(draw, right, &[]);
-            Asked::new(draw, question, format!("{right}."), wrong)
+            let sign = if plus { '+' } else { '-' };
+            Asked::new(draw, question, format!("{right}."), wrong).told(format!("{a} {sign} {b} = {right}."))
         })
         .collect();
     Scene { context: String::new(), asked, facts }

@@ -21,9 +21,8 @@ const WHY: &str = "Why is the {0} {1}?";
 pub(super) fn scene(draw: &mut Draw) -> Scene {
     let (mut facts, mut deeds) = (Vec::new(), Vec::new());
     let (mut rules, mut objects) = (Vec::new(), Vec::new());
-    // One scene of three tells a single deed.
-    let told_deeds = if draw.below(3) == 0 { 1 } else { 4 };
-    while deeds.len() < 4 {
+    let n = draw.facts(1, 4);
+    while deeds.len() < n {
         let (rule, object) = (draw.other(RULES.len(), &rules), draw.other(OBJECTS.len(), &objects));
         let (person, wording) = (draw.below(PEOPLE.len()), draw.below(2));
         if let Some(fact) = draw.admits(Skill::Cause, &[person, rule, wording, object]) {
@@ -35,20 +34,23 @@ pub(super) fn scene(draw: &mut Draw) -> Scene {
             deeds.push((object, RULES[rule].0, told(&thing) + ".", format!("Because {}.", told("it"))));
         }
     }
-    let context: Vec<&str> = deeds.iter().take(told_deeds).map(|deed| deed.2.as_str()).collect();
+    let context: Vec<&str> = deeds.iter().map(|deed| deed.2.as_str()).collect();
     let context = context.join(" ");
-    draw.shuffle(&mut deeds[..told_deeds]);
-    let asked = (0..told_deeds.min(2))
-        .map(|i| {
+    let asked = draw
+        .both_ways(n, 65)
+        .into_iter()
+        .map(|(i, how)| {
             let (object, effect, _, because) = &deeds[i];
             let rest = deeds.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, deed)| deed);
-            if draw.chance(65) {
+            if how {
                 let wrong = rest.map(|deed| said(deed.1)).collect();
                 let question = fill(draw.pick(&HOW), &[OBJECTS[*object]]);
                 Asked::new(draw, question, said(effect), wrong)
+                    .told(format!("The {} is {effect}.", OBJECTS[*object]))
             } else {
                 let wrong = rest.map(|deed| deed.3.clone()).collect();
                 Asked::new(draw, fill(WHY, &[OBJECTS[*object], effect]), because.clone(), wrong)
+                    .told(format!("The {} is {effect} {}", OBJECTS[*object], because.replacen('B', "b", 1)))
             }
         })
         .collect();

@@ -47,8 +47,7 @@ fn accounts(draw: &mut Draw) -> Scene {
     let (mut facts, food) = (Vec::new(), draw.below(FOODS.len()));
     let one = account(draw, food, &[], &mut facts);
     let mut accounts = vec![one];
-    // One scene of three is about one person only.
-    if draw.below(3) > 0 {
+    if draw.facts(1, 2) == 2 {
         let taken = accounts[0].person;
         accounts.push(account(draw, food, &[taken], &mut facts));
     }
@@ -69,7 +68,11 @@ fn accounts(draw: &mut Draw) -> Scene {
         .map(|a| {
             let question = fill(draw.pick(&ASK), &[PEOPLE[a.person], FOODS[food].1]);
             let wrong = wrong_numbers(draw, a.end(), &numbers);
-            Asked::new(draw, question, format!("{}.", a.end()), wrong)
+            Asked::new(draw, question, format!("{}.", a.end()), wrong).told(format!(
+                "{} has {}.",
+                PEOPLE[a.person],
+                amount(a.end(), food)
+            ))
         })
         .collect();
     Scene { context: sentences.join(" "), asked, facts }
@@ -79,7 +82,7 @@ fn accounts(draw: &mut Draw) -> Scene {
 fn things(draw: &mut Draw) -> Scene {
     let (mut facts, mut sentences, mut asked) = (Vec::new(), Vec::new(), Vec::new());
     let people: [usize; 2] = draw.distinct(PEOPLE.len());
-    let told = if draw.below(3) == 0 { 1 } else { 2 };
+    let told = draw.facts(1, 2);
     for &person in &people[..told] {
         let (count, objects) = loop {
             let objects: [usize; 5] = draw.distinct(OBJECTS.len());
@@ -99,7 +102,10 @@ fn things(draw: &mut Draw) -> Scene {
             named[count - 1]
         ));
         let wrong = wrong_numbers(draw, count, &[]);
-        asked.push(Asked::new(draw, fill(ASK_THINGS, &[PEOPLE[person]]), format!("{count}."), wrong));
+        asked.push(
+            Asked::new(draw, fill(ASK_THINGS, &[PEOPLE[person]]), format!("{count}."), wrong)
+                .told(format!("{} has {count} things.", PEOPLE[person])),
+        );
     }
     draw.shuffle(&mut asked);
     Scene { context: sentences.join(" "), asked, facts }

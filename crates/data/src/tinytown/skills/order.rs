@@ -1,7 +1,7 @@
 //! Who came first, who right after Mia?
 
 use super::super::Skill;
-use super::super::scene::{Asked, Draw, Scene, fill, three_others};
+use super::super::scene::{Asked, Draw, Scene, fill, others};
 use super::super::split::Fact;
 use super::super::words::PEOPLE;
 
@@ -37,20 +37,18 @@ fn row(draw: &mut Draw, deed: usize, n: usize) -> (Vec<usize>, Vec<Fact>) {
 
 pub(super) fn scene(draw: &mut Draw) -> Scene {
     let deed = draw.below(DEEDS.len());
-    let n = draw.between(2, 4);
+    let n = draw.facts(2, 4);
     let (row, facts) = row(draw, deed, n);
     let told = draw.pick(&TOLD);
     let wordings = told[..n - 1].iter().chain(&told[3..]);
     let context: Vec<String> =
         wordings.zip(&row).map(|(wording, &person)| fill(wording, &[PEOPLE[person], DEEDS[deed]])).collect();
-    let mut places: Vec<usize> = (0..n).collect();
-    draw.shuffle(&mut places);
-    places.truncate(2);
-    let asked = places
+    let asked = draw
+        .both_ways(n, 50)
         .into_iter()
-        .map(|place| {
+        .map(|(place, way)| {
             // The place of the answer is drawn first, so that each is right equally often.
-            let (wording, anchor) = match (place, draw.coin()) {
+            let (wording, anchor) = match (place, way) {
                 (0, true) => (FIRST, None),
                 (0, false) => (BEFORE, Some(1)),
                 (last, true) if last == n - 1 => (LAST, None),
@@ -61,8 +59,16 @@ pub(super) fn scene(draw: &mut Draw) -> Scene {
             let question = fill(wording, &[DEEDS[deed], anchor.map_or("", |at: usize| PEOPLE[row[at]])]);
             let say = |person: usize| format!("It is {}.", PEOPLE[person]);
             // Nobody is right before or after themselves, but leaving the anchor in keeps four candidates.
-            let wrong = three_others(draw, &row, row[place], PEOPLE.len(), say);
-            Asked::new(draw, question, say(row[place]), wrong)
+            Asked::new(draw, question, say(row[place]), others(&row, row[place], say)).told(
+                match (wording, anchor) {
+                    (FIRST, _) => format!("The first was {}.", PEOPLE[row[place]]),
+                    (LAST, _) => format!("The last was {}.", PEOPLE[row[place]]),
+                    (AFTER, Some(at)) => format!("After {} came {}.", PEOPLE[row[at]], PEOPLE[row[place]]),
+                    (_, at) => {
+                        format!("Before {} came {}.", PEOPLE[row[at.unwrap_or(0)]], PEOPLE[row[place]])
+                    }
+                },
+            )
         })
         .collect();
     Scene { context: context.join(" "), asked, facts }

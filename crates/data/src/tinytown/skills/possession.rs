@@ -1,7 +1,7 @@
 //! Who has the ball? Things pass from hand to hand; only the last one has it.
 
 use super::super::Skill;
-use super::super::scene::{Asked, Draw, Scene, fill, three_others};
+use super::super::scene::{Asked, Draw, Scene, fill, others};
 use super::super::split::Fact;
 use super::super::words::{OBJECTS, PEOPLE};
 
@@ -53,22 +53,39 @@ fn chain(draw: &mut Draw, facts: &mut Vec<Fact>) -> [Pass; 2] {
 }
 
 pub(super) fn scene(draw: &mut Draw) -> Scene {
-    match draw.below(3) {
-        0 => one_pass(draw),
+    match draw.facts(1, 4) {
+        easy @ 1..=2 => apart(draw, easy),
         _ => passes(draw),
     }
 }
 
-/// The easiest: one thing changes hands once.
-fn one_pass(draw: &mut Draw) -> Scene {
-    let mut facts = Vec::new();
-    let only = pass(draw, &[], &mut facts, |draw| {
-        let [from, to] = draw.distinct(PEOPLE.len());
-        (from, to)
-    });
-    let context = fill(draw.pick(&PASS), &[PEOPLE[only.from], OBJECTS[only.object], PEOPLE[only.to]]);
-    let asked = ask(draw, &only, &[only.from, only.to]);
-    Scene { context, asked: vec![asked], facts }
+/// The easiest, to train on: `n` things that change hands once, no person twice.
+fn apart(draw: &mut Draw, n: usize) -> Scene {
+    let (mut facts, mut passes): (Vec<Fact>, Vec<Pass>) = (Vec::new(), Vec::new());
+    let (mut people, mut objects) = (Vec::new(), Vec::new());
+    for _ in 0..n {
+        let known = people.clone();
+        let next = pass(draw, &objects, &mut facts, |draw| {
+            let from = draw.other(PEOPLE.len(), &known);
+            let taken: Vec<usize> = known.iter().copied().chain([from]).collect();
+            (from, draw.other(PEOPLE.len(), &taken))
+        });
+        people.extend([next.from, next.to]);
+        objects.push(next.object);
+        passes.push(next);
+    }
+    let context = tell(draw, &passes);
+    draw.shuffle(&mut passes);
+    let asked = passes.iter().map(|p| ask(draw, p, &people)).collect();
+    Scene { context, asked, facts }
+}
+
+fn tell(draw: &mut Draw, passes: &[Pass]) -> String {
+    let sentences: Vec<String> = passes
+        .iter()
+        .map(|p| fill(draw.pick(&PASS), &[PEOPLE[p.from], OBJECTS[p.object], PEOPLE[p.to]]))
+        .collect();
+    sentences.join(" ")
 }
 
 /// A chain through three people, and one or two passes of other things between them.
@@ -94,20 +111,17 @@ fn passes(draw: &mut Draw) -> Scene {
         let place = draw.below(4);
         passes.insert(place, third);
     }
-    let context: Vec<String> = passes
-        .iter()
-        .map(|p| fill(draw.pick(&PASS), &[PEOPLE[p.from], OBJECTS[p.object], PEOPLE[p.to]]))
-        .collect();
+    let context = tell(draw, &passes);
     let mut last: Vec<Pass> = passes.iter().filter(|p| p.object != long[0].object).copied().collect();
     last.push(long[1]);
     draw.shuffle(&mut last);
     let asked = last.iter().map(|p| ask(draw, p, &people)).collect();
-    Scene { context: context.join(" "), asked, facts }
+    Scene { context, asked, facts }
 }
 
 fn ask(draw: &mut Draw, last: &Pass, people: &[usize]) -> Asked {
     let question = fill(draw.pick(&ASK), &[OBJECTS[last.object]]);
     let say = |person: usize| format!("It is {}.", PEOPLE[person]);
-    let wrong = three_others(draw, people, last.to, PEOPLE.len(), say);
-    Asked::new(draw, question, say(last.to), wrong)
+    Asked::new(draw, question, say(last.to), others(people, last.to, say))
+        .told(fill("{0} has the {1}.", &[PEOPLE[last.to], OBJECTS[last.object]]))
 }

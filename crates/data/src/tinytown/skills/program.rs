@@ -38,9 +38,23 @@ pub(super) fn scene(draw: &mut Draw) -> Scene {
             sign(plus_two),
             name(printed)
         );
-        let wrong = wrong_numbers(draw, values[printed], &values);
-        let question = draw.pick(&ASK).to_owned();
-        let asked = Asked::new(draw, question, format!("{}.", values[printed]), wrong);
-        return Scene { context, asked: vec![asked], facts: vec![fact] };
+        let ask = |draw: &mut Draw, question: String, i: usize| {
+            let wrong = wrong_numbers(draw, values[i], &values);
+            Asked::new(draw, question, format!("{}.", values[i]), wrong).told(format!(
+                "{} = {}.",
+                name(i),
+                values[i]
+            ))
+        };
+        let (mut facts, question) = (vec![fact], draw.pick(&ASK).to_owned());
+        let mut asked = vec![ask(draw, question, printed)];
+        // What a variable holds is the same fact as that a program prints it.
+        for i in if draw.trains() { 0..3 } else { 0..0 } {
+            if let Some(fact) = draw.admits(Skill::Program, &[first, one, two, code, from, i]) {
+                facts.push(fact);
+                asked.push(ask(draw, format!("What is {}?", name(i)), i));
+            }
+        }
+        return Scene { context, asked, facts };
     }
 }

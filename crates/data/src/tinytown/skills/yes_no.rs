@@ -26,16 +26,19 @@ pub(super) fn scene(draw: &mut Draw) -> Scene {
     let mut rows = [0, 1, 2, 3];
     draw.shuffle(&mut rows);
     let words = |row: usize| [PEOPLE[people[row / 2]], FOODS[foods[row % 2]].1];
-    let context: Vec<String> = rows
+    // The easiest, to train on: two of the four.
+    let told = if draw.facts(2, 4) == 2 { 2 } else { 4 };
+    let context: Vec<String> = rows[..told]
         .iter()
         .map(|&row| fill(if liked[row] { draw.pick(&LIKES) } else { draw.pick(&LIKES_NOT) }, &words(row)))
         .collect();
-    draw.shuffle(&mut rows);
-    let asked = rows[..3]
+    draw.shuffle(&mut rows[..told]);
+    let asked = rows[..told]
         .iter()
         .map(|&row| {
             let (right, wrong) = if liked[row] { ("Yes.", "No.") } else { ("No.", "Yes.") };
             Asked::new(draw, fill(ASK, &words(row)), right.into(), vec![wrong.into()])
+                .told(fill(if liked[row] { LIKES[0] } else { LIKES_NOT[0] }, &words(row)))
         })
         .collect();
     Scene { context: context.join(" "), asked, facts: vec![fact] }
