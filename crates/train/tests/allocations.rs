@@ -90,7 +90,7 @@ fn trainer(threads: usize, precision: Precision) -> Trainer {
         learning_rate: 1e-3,
         precision,
         z_loss: 1e-3,
-        recompute: Default::default(),
+        recompute: smolt_train::recipe::Recompute::None,
     };
     let optimizer = AdamW::new(recipe::defaults().unwrap(), loaded.model.layout());
     Trainer::new(Cpu::new(threads).unwrap(), loaded.model, loaded.weights, optimizer, policy)

@@ -20,7 +20,7 @@ fn trained(world: &World, isa: Isa, threads: usize, precision: Precision) -> (Ve
         learning_rate: 1e-3,
         precision,
         z_loss: 1e-3,
-        recompute: Default::default(),
+        recompute: smolt_train::recipe::Recompute::None,
     };
     let optimizer = AdamW::new(recipe::defaults().unwrap(), loaded.model.layout());
     let cpu = Cpu::with_isa(isa, threads);
