@@ -154,7 +154,7 @@ fn the_export_is_a_hugging_face_folder() {
     );
     let config: Value = serde_json::from_slice(&std::fs::read(model().join("config.json")).unwrap()).unwrap();
     assert_eq!((&config["model_type"], &config["vocab_size"]), (&"smollm3".into(), &512.into()));
-    assert_eq!(config["no_rope_layers"], serde_json::json!([1, 1, 1, 0]));
+    assert_eq!(config["no_rope_layers"], serde_json::json!([1, 0, 1, 0]));
 
     let dir = tempfile::tempdir().unwrap();
     let half = dir.path().join("half");
