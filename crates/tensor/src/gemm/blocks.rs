@@ -41,10 +41,12 @@ impl Blocks {
         let most_rows = (second_level_cache() / 2 / row_bytes).max(4 * K::ROWS);
         let want = if threads > 1 { threads * TASKS } else { 1 };
         let row_tasks = m.div_ceil(most_rows).max(want.min(m.div_ceil(4 * K::ROWS)));
-        let col_tasks = want.div_ceil(row_tasks).min(packed_cols.div_ceil(4 * K::COLS));
         // As many as every thread takes the same number of.
         let row_tasks = if row_tasks > threads { row_tasks.next_multiple_of(threads) } else { row_tasks };
-        Blocks { packed_cols, packed_k, row_tasks: row_tasks.min(m.div_ceil(K::ROWS)), col_tasks }
+        let row_tasks = row_tasks.min(m.div_ceil(K::ROWS));
+        // Columns are cut where rows are too few, because each part packs the rows again.
+        let col_tasks = want.div_ceil(row_tasks).min(packed_cols.div_ceil(4 * K::COLS));
+        Blocks { packed_cols, packed_k, row_tasks, col_tasks }
     }
 }
 
