@@ -130,3 +130,52 @@ pub(super) unsafe fn fma_registers<S: Simd, const M: usize, const N: usize>(roun
     }
     (2 * rounds * M * N * S::LANES) as u64
 }
+
+/// The fp32 kernel `$name` of a path: tiles of `$rows` rows and `$vectors` vectors of `$lanes`, compiled with the given
+/// target features.
+macro_rules! fma_kernel {
+    ($(#[$meta:meta])* $name:ident, $lanes:ty, $rows:literal, $vectors:literal, $(#[$feature:meta])?) => {
+        $(#[$meta])*
+        pub(super) struct $name;
+
+        impl $crate::gemm::kernel::Kernel for $name {
+            const ROWS: usize = $rows;
+            const COLS: usize = $vectors * <$lanes as $crate::simd::Simd>::LANES;
+            const PAIRS: bool = false;
+            const K_BLOCK: usize = $crate::order::GEMM_K_FP32;
+
+            unsafe fn tile<C: $crate::simd::Elem, B: $crate::simd::Elem>(
+                units: usize,
+                a: *const f32,
+                b: *const f32,
+                c: $crate::gemm::kernel::Place<*mut C>,
+                before: Option<$crate::gemm::kernel::Place<*const B>>,
+            ) {
+                $(#[$feature])?
+                unsafe fn body<C: $crate::simd::Elem, B: $crate::simd::Elem>(
+                    units: usize,
+                    a: *const f32,
+                    b: *const f32,
+                    c: $crate::gemm::kernel::Place<*mut C>,
+                    before: Option<$crate::gemm::kernel::Place<*const B>>,
+                ) {
+                    // SAFETY: the caller's promise.
+                    unsafe { $crate::gemm::kernel::fma_tile::<$lanes, C, B, $rows, $vectors>(units, a, b, c, before) }
+                }
+                // SAFETY: the caller's promise.
+                unsafe { body(units, a, b, c, before) }
+            }
+
+            unsafe fn registers(rounds: usize) -> u64 {
+                $(#[$feature])?
+                unsafe fn body(rounds: usize) -> u64 {
+                    // SAFETY: the caller's promise.
+                    unsafe { $crate::gemm::kernel::fma_registers::<$lanes, $rows, $vectors>(rounds) }
+                }
+                // SAFETY: the caller's promise.
+                unsafe { body(rounds) }
+            }
+        }
+    };
+}
+pub(super) use fma_kernel;
