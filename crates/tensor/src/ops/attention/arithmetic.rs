@@ -42,40 +42,38 @@ impl<S: Simd> Arithmetic<S> for Fp32 {
     }
 }
 
-/// Units of two bf16. Denormal operands and sums count as zeros.
 #[cfg(target_arch = "x86_64")]
-pub(super) struct Bf16Pairs;
+pub(super) use pairs::Bf16Pairs;
 
 #[cfg(target_arch = "x86_64")]
-impl Arithmetic<crate::simd::Avx512> for Bf16Pairs {
-    const PER: usize = 2;
+mod pairs {
+    use super::Arithmetic;
+    use crate::simd::Avx512;
+    use std::arch::x86_64::*;
+    use std::mem::transmute;
 
-    #[inline(always)]
-    unsafe fn multiply_add(
-        a: std::arch::x86_64::__m512,
-        b: std::arch::x86_64::__m512,
-        sum: std::arch::x86_64::__m512,
-    ) -> std::arch::x86_64::__m512 {
-        use std::arch::x86_64::*;
-        // SAFETY: 512 bits either way; the instruction by the caller's promise.
-        unsafe {
-            let (a, b) =
-                (std::mem::transmute::<__m512, __m512bh>(a), std::mem::transmute::<__m512, __m512bh>(b));
-            _mm512_dpbf16_ps(sum, a, b)
+    /// Units of two bf16. Denormal operands and sums count as zeros.
+    pub(in super::super) struct Bf16Pairs;
+
+    impl Arithmetic<Avx512> for Bf16Pairs {
+        const PER: usize = 2;
+
+        #[inline(always)]
+        unsafe fn multiply_add(a: __m512, b: __m512, sum: __m512) -> __m512 {
+            // SAFETY: 512 bits either way; the instruction by the caller's promise.
+            unsafe {
+                _mm512_dpbf16_ps(sum, transmute::<__m512, __m512bh>(a), transmute::<__m512, __m512bh>(b))
+            }
         }
-    }
 
-    #[inline(always)]
-    unsafe fn pair(
-        low: std::arch::x86_64::__m512,
-        high: std::arch::x86_64::__m512,
-    ) -> std::arch::x86_64::__m512 {
-        use std::arch::x86_64::*;
-        // SAFETY: 256 bits either way; the instruction by the caller's promise.
-        unsafe {
-            let bits = |x: __m512| std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(x));
-            let (low, high) = (_mm512_cvtepu16_epi32(bits(low)), _mm512_cvtepu16_epi32(bits(high)));
-            _mm512_castsi512_ps(_mm512_or_si512(low, _mm512_slli_epi32::<16>(high)))
+        #[inline(always)]
+        unsafe fn pair(low: __m512, high: __m512) -> __m512 {
+            // SAFETY: 256 bits either way; the instruction by the caller's promise.
+            unsafe {
+                let bits = |x: __m512| transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(x));
+                let (low, high) = (_mm512_cvtepu16_epi32(bits(low)), _mm512_cvtepu16_epi32(bits(high)));
+                _mm512_castsi512_ps(_mm512_or_si512(low, _mm512_slli_epi32::<16>(high)))
+            }
         }
     }
 }

@@ -72,6 +72,7 @@ pub fn cached<E: Elem>(
 ) {
     check(shape, qkv, slots, positions, k_cache, v_cache, capacity);
     let n = slots.len();
+    assert!(scale > 0.0, "attention: scale {scale} is not positive");
     assert!(out.len() == n * shape.out_width(), "attention: out is not [{n}, {}]", shape.out_width());
     // A group of more heads than a tile has columns is taken in parts.
     let parts = shape.group().div_ceil(TILE);

@@ -93,6 +93,7 @@ struct Input<'a, E> {
 impl<'a, E: Elem> Input<'a, E> {
     fn new(shape: Shape, scale: f32, segments: &'a [u32], qkv: &'a [E]) -> Self {
         shape.check();
+        assert!(scale > 0.0, "attention: scale {scale} is not positive");
         let n = segments.len();
         assert!(qkv.len() == n * shape.qkv_width(), "attention: qkv is not [{n}, {}]", shape.qkv_width());
         let causal = segments.iter().enumerate().all(|(row, &first)| first as usize <= row);
@@ -107,6 +108,7 @@ impl<'a, E: Elem> Input<'a, E> {
         self.segments.len()
     }
 
+    /// Tiles of rows, the last of which may be short.
     fn tiles(&self) -> usize {
         self.rows().div_ceil(TILE)
     }
@@ -147,7 +149,7 @@ pub fn flops(shape: Shape, segments: &[u32]) -> u64 {
 
 /// Attention of every row to its own document up to itself (PKD-03).
 ///
-/// * `scale`: factor of the scores, usually 1/√head_dim
+/// * `scale`: factor of the scores, positive, usually 1/√head_dim
 /// * `segments [n]`: first row of each row's document; row `r` attends to `segments[r]..=r`. Must not decrease;
 ///   a later first row than the document's makes a sliding window
 /// * `qkv [n, (heads + 2·kv_heads)·head_dim]`: all query heads, then key heads, then value heads; already rotated
@@ -157,7 +159,7 @@ pub fn flops(shape: Shape, segments: &[u32]) -> u64 {
 /// FLOPs: [`flops`].
 ///
 /// # Panics
-/// If a slice's length or the segments disagree with the above.
+/// If a slice's length, the scale or the segments disagree with the above.
 pub fn forward<E: Elem>(
     cpu: &Cpu,
     shape: Shape,

@@ -300,3 +300,11 @@ fn cached_decoding_equals_the_full_forward() {
 fn flops_count_pairs_inside_documents() {
     assert_eq!(flops(shape(2, 1, 8), &documents(&[3, 2])), 4 * 2 * 8 * (6 + 3));
 }
+
+#[test]
+#[should_panic(expected = "attention: scale -1 is not positive")]
+fn a_scale_that_would_turn_the_largest_score_into_the_smallest_is_refused() {
+    let shape = shape(1, 1, 8);
+    let cpu = Cpu::with_isa(Isa::portable(), 1);
+    forward(&cpu, shape, -1.0, &documents(&[2]), &[0.0f32; 48], &mut [0.0; 16], &mut [0.0; 2]);
+}
