@@ -35,15 +35,11 @@ impl Blocks {
         let packed_cols = if n <= room { n } else { room.next_multiple_of(K::COLS) };
         let room = PACKED / packed_cols.next_multiple_of(K::COLS) / units::<K>(K::K_BLOCK);
         let packed_k = room.max(1) * K::K_BLOCK;
-        // A task's rows of a, and their sums, fill half the second-level cache, so that they stay while columns pass by.
-        let sums = if summed { packed_cols } else { 0 };
-        let row_bytes = size_of::<f32>() * (units::<K>(k.min(K::K_BLOCK)).max(1) + sums);
+        // A task's rows of a fill half the second-level cache, so that they stay while columns pass by.
+        let row_bytes = size_of::<f32>() * units::<K>(k.min(K::K_BLOCK)).max(1);
         let most_rows = (second_level_cache() / 2 / row_bytes).max(4 * K::ROWS);
         let want = if threads > 1 { threads * TASKS } else { 1 };
         let row_tasks = m.div_ceil(most_rows).max(want.min(m.div_ceil(4 * K::ROWS)));
-        // As many as every thread takes the same number of.
-        let row_tasks = if row_tasks > threads { row_tasks.next_multiple_of(threads) } else { row_tasks };
-        let row_tasks = row_tasks.min(m.div_ceil(K::ROWS));
         // Columns are cut where rows are too few, because each part packs the rows again.
         let col_tasks = want.div_ceil(row_tasks).min(packed_cols.div_ceil(4 * K::COLS));
         Blocks { packed_cols, packed_k, row_tasks, col_tasks }

@@ -64,11 +64,6 @@ fn across<S: Simd, K: Kernel, W: Side<K>, E: Elem>(
 ) {
     let per = if K::PAIRS { 2 } else { 1 };
     for first in (0..panel / W::LANES).step_by(SQUARE) {
-        for row in k.clone().skip((first + SQUARE) * per).take(SQUARE * per) {
-            let next = &source.data[row * source.k_stride..][lanes.clone()];
-            // SAFETY: the instruction set is enabled.
-            unsafe { fetch::<S>(next.as_ptr().cast(), size_of_val(next)) };
-        }
         for (lane, out) in lanes.clone().step_by(W::LANES).zip(out.chunks_exact_mut(panel)) {
             let width = W::LANES.min(lanes.end - lane);
             let out = &mut out[first * W::LANES..][..SQUARE * W::LANES];
@@ -82,18 +77,6 @@ fn across<S: Simd, K: Kernel, W: Side<K>, E: Elem>(
                 }
             }
         }
-    }
-}
-
-/// Asks for the cache lines of memory that is read next: rows lie too far apart for the hardware to guess them.
-///
-/// # Safety
-/// The instruction set is enabled.
-#[inline(always)]
-unsafe fn fetch<S: Simd>(start: *const u8, bytes: usize) {
-    for at in (0..bytes).step_by(64) {
-        // SAFETY: the caller's promise.
-        unsafe { S::prefetch(start.wrapping_add(at)) };
     }
 }
 
@@ -167,10 +150,6 @@ fn along<S: Simd, K: Kernel, W: Side<K>, E: Elem>(
         for (at, out) in k.clone().step_by(SQUARE * per).zip(out.chunks_exact_mut(SQUARE * W::LANES)) {
             let count = (SQUARE * per).min(k.end - at);
             let row = |r: usize| &source.data[(lane + r) * source.lane_stride + at..][..count];
-            for r in W::LANES..(2 * W::LANES).min(lanes.end - lane) {
-                // SAFETY: the instruction set is enabled.
-                unsafe { fetch::<S>(row(r).as_ptr().cast(), count * size_of::<E>()) };
-            }
             if holds_units && count == SQUARE * per {
                 let _last = row(width - 1);
                 let from = row(0).as_ptr().cast::<f32>();

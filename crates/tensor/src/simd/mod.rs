@@ -125,12 +125,6 @@ pub trait Simd: Copy + Send + Sync + 'static {
         }
     }
 
-    /// Asks for the cache line at `p`, which need not be valid.
-    #[inline(always)]
-    unsafe fn prefetch(p: *const u8) {
-        let _ = p;
-    }
-
     /// Transposes `rows <= LANES` rows of `LANES` values, `from_bytes` apart, into `LANES` rows of `lanes` values,
     /// `to_row` apart: `to[c·to_row + r] = from[r][c]`, zero where no row is.
     ///

@@ -144,10 +144,6 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
-    unsafe fn prefetch(p: *const u8) {
-        op!(_mm_prefetch::<_MM_HINT_T0>(p.cast()))
-    }
-    #[inline(always)]
     unsafe fn transpose(
         from: *const f32,
         from_bytes: usize,
@@ -336,10 +332,6 @@ impl Simd for Avx512 {
             let high = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(words16(high, n)));
             _mm512_castsi512_ps(_mm512_or_si512(low, high))
         }
-    }
-    #[inline(always)]
-    unsafe fn prefetch(p: *const u8) {
-        op!(_mm_prefetch::<_MM_HINT_T0>(p.cast()))
     }
     #[inline(always)]
     unsafe fn transpose(
