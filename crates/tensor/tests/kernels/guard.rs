@@ -1,6 +1,6 @@
 //! Operands that end, or begin, at a page that nobody may touch: a kernel that reads or writes beyond them dies.
 
-use crate::inputs::{bits, cpus, documents, noise, scale};
+use crate::inputs::{bits, cpus, documents, hyper, noise, scale};
 use half::bf16;
 use smolt_tensor::Cpu;
 use smolt_tensor::gemm::{Precision, View, gemm};
@@ -230,15 +230,7 @@ fn flat_ops_stay_within_their_operands() {
         everywhere(&format!("flat {len}"), |cpu, memory| {
             let (mut p, g) = (some::<f32>(memory, 1, len), some::<f32>(memory, 2, len));
             let (mut m, mut v) = (some::<f32>(memory, 3, len), memory.f32(&vec![0.5; len]));
-            let hyper = adamw::Hyper {
-                lr: 1e-3,
-                beta1: 0.9,
-                beta2: 0.95,
-                eps: 1e-8,
-                weight_decay: 0.1,
-                step: 3,
-                grad_scale: 0.5,
-            };
+            let hyper = hyper(3, 0.5);
             adamw::step(cpu, &mut p, &g, &mut m, &mut v, &hyper);
             add::add_assign(cpu, &mut p, &g);
             add::scale(cpu, &mut p, 0.7);

@@ -2,6 +2,7 @@
 
 use smolt_tensor::Cpu;
 use smolt_tensor::isa::Isa;
+use smolt_tensor::ops::adamw::Hyper;
 use smolt_tensor::ops::attention::Shape;
 use smolt_tensor::simd::Elem;
 
@@ -42,4 +43,9 @@ pub(crate) fn documents(lengths: &[usize]) -> Vec<u32> {
 
 pub(crate) fn scale(shape: Shape) -> f32 {
     1.0 / (shape.head_dim as f32).sqrt()
+}
+
+/// Usual settings of AdamW.
+pub(crate) fn hyper(step: u64, grad_scale: f32) -> Hyper {
+    Hyper { lr: 1e-3, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, step, grad_scale }
 }

@@ -1,6 +1,6 @@
 //! NaN and infinity reach everything that depends on them, on every path; denormal numbers do no harm.
 
-use crate::inputs::{cpus, documents, noise, scale, wide};
+use crate::inputs::{cpus, documents, hyper, noise, scale, wide};
 use half::bf16;
 use smolt_tensor::gemm::{Precision, View, gemm};
 use smolt_tensor::ops::attention::{self, Shape};
@@ -154,15 +154,7 @@ fn flat_ops_carry_them() {
         let g = with(noise::<f32>(1, len), at, bad);
         assert!(!global_norm::sum_squares(cpu, &g).is_finite() && !global_norm::all_finite(cpu, &g));
         let (mut p, mut m, mut v) = (noise::<f32>(2, len), vec![0.0f32; len], vec![0.0f32; len]);
-        let hyper = adamw::Hyper {
-            lr: 1e-3,
-            beta1: 0.9,
-            beta2: 0.95,
-            eps: 1e-8,
-            weight_decay: 0.1,
-            step: 1,
-            grad_scale: 1.0,
-        };
+        let hyper = hyper(1, 1.0);
         adamw::step(cpu, &mut p, &g, &mut m, &mut v, &hyper);
         for (what, x) in [("p", &p), ("m", &m), ("v", &v)] {
             reaches(&format!("{isa} adamw: g = {bad}, {what}"), x, |i| i == at);

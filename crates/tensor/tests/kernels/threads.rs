@@ -1,6 +1,6 @@
 //! One, two and three threads give the same bits, for every op on every path.
 
-use crate::inputs::{bits, documents, noise, scale};
+use crate::inputs::{bits, documents, hyper, noise, scale};
 use half::bf16;
 use smolt_tensor::Cpu;
 use smolt_tensor::gemm::{Precision, View, gemm};
@@ -89,15 +89,7 @@ fn the_optimizer_gives_the_same_bits_on_one_two_and_three_threads() {
         let (mut p, g) = (noise::<f32>(1, len), noise::<f32>(2, len));
         let (mut m, mut v) = (noise::<f32>(3, len), vec![0.5f32; len]);
         let norm = global_norm::sum_squares(cpu, &g);
-        let hyper = adamw::Hyper {
-            lr: 1e-3,
-            beta1: 0.9,
-            beta2: 0.95,
-            eps: 1e-8,
-            weight_decay: 0.1,
-            step: 2,
-            grad_scale: global_norm::clip_scale(norm.sqrt(), 1.0),
-        };
+        let hyper = hyper(2, global_norm::clip_scale(norm.sqrt(), 1.0));
         adamw::step(cpu, &mut p, &g, &mut m, &mut v, &hyper);
         add::add_assign(cpu, &mut m, &g);
         [bits(&p), bits(&m), bits(&v), vec![(norm.to_bits() ^ norm.to_bits() >> 32) as u32]].concat()
