@@ -12,15 +12,21 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-const CUTS: [&str; 19] = [
+const CUTS: [&str; 25] = [
     "corpus.prose_documents=20",
+    "tinytown.recitals=200",
     "tinytown.stories=200",
     "tinytown.qa=300",
     "tinytown.chats=200",
     "tokenizer.vocab_size=512",
-    "pretrain.model.hidden_size=32",
-    "pretrain.model.intermediate_size=64",
-    "pretrain.model.num_hidden_layers=4",
+    "recite.model.hidden_size=32",
+    "recite.model.intermediate_size=64",
+    "recite.model.num_hidden_layers=4",
+    "recite.model.no_rope_layer_interval=2",
+    "recite.train.train_steps=4",
+    "recite.train.checkpoint_interval=4",
+    "recite.schedule.warmup_steps=2",
+    "recite.schedule.decay_steps=2",
     "pretrain.train.train_steps=12",
     "pretrain.train.checkpoint_interval=6",
     "pretrain.schedule.warmup_steps=2",
@@ -34,12 +40,13 @@ const CUTS: [&str; 19] = [
     "report.title=Cut",
 ];
 
-const STEPS: [&str; 11] = [
+const STEPS: [&str; 12] = [
     "corpus",
     "tinytown",
     "tokenizer",
     "tokens",
     "chat-tokens",
+    "recite",
     "pretrain",
     "sft",
     "eval-pretrain",
@@ -109,7 +116,7 @@ fn every_step_leaves_its_results() {
     for domain in ["prose", "code", "tinytown"] {
         assert!(last["validation_bits_per_byte"][domain].as_f64().unwrap() > 1.0, "{last}");
     }
-    let lock = std::fs::read_to_string(first_light().join("pretrain/recipe.lock.toml")).unwrap();
+    let lock = std::fs::read_to_string(first_light().join("recite/recipe.lock.toml")).unwrap();
     assert!(!lock.contains("\"auto\"") && lock.contains("vocab_size = 512"), "all is resolved: {lock}");
 }
 

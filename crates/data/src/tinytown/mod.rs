@@ -1,7 +1,7 @@
 //! Tinytown: a small closed world that writes its own training text and its own exam.
 //!
 //! Two dozen people give each other things, walk about, count apples, drop hats in the mud and run toy programs. From
-//! the same scenes come stories, question–answer pages and chats to train on, and [`TEST_ITEMS`] items per [`Skill`]
+//! the same scenes come stories, question–answer pages and chats to train on, from their words recitals, and [`TEST_ITEMS`] items per [`Skill`]
 //! whose answers can be checked exactly. Answers follow from the item's own context or from the rules of the world,
 //! never from memory: a keyed hash keeps every combination of entities and facts in one [`Split`].
 //!
@@ -18,6 +18,8 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use smolt_run::random::Stream;
 
@@ -32,6 +34,9 @@ pub const TEST_ITEMS: usize = 1000;
 
 /// Prompts that [`World::chat_prompts`] gives.
 pub const CHAT_PROMPTS: usize = 500;
+
+/// Pages to read until no new word comes.
+const PAGES_WITH_ALL_WORDS: u64 = 3000;
 
 /// What a text of Tinytown trains and a test item tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -143,6 +148,23 @@ impl World {
         Self { seed, splitter: Splitter::new(seed) }
     }
 
+    /// `n` recitals: some words of the world in no order, said two or three times. They tell no facts; only looking back
+    /// foretells the words said again.
+    pub fn recitals(&self, n: u64, split: Split) -> impl Iterator<Item = Document> + '_ {
+        let words = self.words();
+        (0..n).map(move |i| self.document("recital", i, split, |draw| page::recital(draw, &words)))
+    }
+
+    /// The words of the world, in alphabetical order: those of its first pages.
+    fn words(&self) -> Vec<String> {
+        let pages = self.qa(PAGES_WITH_ALL_WORDS, Split::Train);
+        let words = pages.flat_map(|page| {
+            let letters = |c: char| !c.is_ascii_alphabetic();
+            page.text.split(letters).filter(|word| !word.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+        });
+        words.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
     /// `n` stories: an opening, a scene, sometimes a closing, and up to three questions with answers.
     pub fn stories(&self, n: u64, split: Split) -> impl Iterator<Item = Document> + '_ {
         (0..n).map(move |i| self.document("story", i, split, page::story))
@@ -200,7 +222,7 @@ impl World {
         Draw::new(Stream::new(self.seed, &name, index), &self.splitter, split)
     }
 
-    fn document(&self, kind: &str, index: u64, split: Split, page: fn(&mut Draw) -> String) -> Document {
+    fn document(&self, kind: &str, index: u64, split: Split, page: impl Fn(&mut Draw) -> String) -> Document {
         let text = page(&mut self.draw(kind, index, split));
         Document { id: format!("{kind}-{}-{index}", split.name()), source: "tinytown".to_owned(), text }
     }

@@ -95,9 +95,9 @@ impl<'w> Draw<'w> {
         self.split == Split::Train
     }
 
-    /// A skill to write about. In training text those that have the shortest texts come more often.
+    /// A skill to write about. In training text those with the shortest texts, or that look up most, come more often.
     pub(crate) fn skill(&mut self) -> Skill {
-        let more = [Skill::List, Skill::List, Skill::Program];
+        let more = [Skill::List, Skill::Program, Skill::Order, Skill::Location, Skill::Possession];
         let index = self.below(Skill::ALL.len() + if self.trains() { more.len() } else { 0 });
         Skill::ALL.get(index).copied().unwrap_or_else(|| more[index - Skill::ALL.len()])
     }

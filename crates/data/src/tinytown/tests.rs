@@ -12,7 +12,8 @@ fn train_text(world: &World, n: u64) -> Vec<String> {
         let turns: Vec<String> = chat.messages.into_iter().map(|message| message.content).collect();
         turns.join("\n")
     });
-    let pages = world.stories(n, Split::Train).chain(world.qa(n, Split::Train)).map(|page| page.text);
+    let pages = world.stories(n, Split::Train).chain(world.qa(n, Split::Train));
+    let pages = pages.chain(world.recitals(n, Split::Train)).map(|page| page.text);
     pages.chain(chats).collect()
 }
 
@@ -198,6 +199,21 @@ fn a_text_depends_on_its_own_index_only() {
 }
 
 #[test]
+fn a_recital_says_the_same_different_words_again() {
+    for recital in World::new(0).recitals(500, Split::Train) {
+        let said: Vec<&str> = recital.text.split_inclusive('.').map(str::trim).collect();
+        assert!(
+            (2..=3).contains(&said.len()) && said.iter().all(|again| *again == said[0]),
+            "{}",
+            recital.text
+        );
+        let words: Vec<&str> = said[0].trim_end_matches('.').split(' ').collect();
+        assert!((4..=20).contains(&words.len()), "{}", recital.text);
+        assert_eq!(words.iter().collect::<HashSet<_>>().len(), words.len(), "{}", recital.text);
+    }
+}
+
+#[test]
 fn chats_take_turns_and_prompts_await_an_answer() {
     let world = World::new(0);
     for chat in world.chats(2000, Split::Train) {
@@ -215,11 +231,14 @@ fn chats_take_turns_and_prompts_await_an_answer() {
 #[test]
 fn files_have_the_lines_asked_for_and_the_same_bytes_each_time() {
     let dir = tempfile::tempdir().unwrap();
-    let settings = Settings { seed: 1, stories: 40, qa: 60, chats: 20 };
+    let settings = Settings { seed: 1, recitals: 30, stories: 40, qa: 60, chats: 20 };
     let (one, two) = (dir.path().join("one"), dir.path().join("two"));
     let written = write_jsonl(&one, &settings).unwrap();
     assert_eq!(written, write_jsonl(&two, &settings).unwrap());
-    assert_eq!(written.lines, 40 + 2 + 60 + 3 + 20 + 1 + 10 * TEST_ITEMS as u64 + CHAT_PROMPTS as u64);
+    assert_eq!(
+        written.lines,
+        30 + 2 + 40 + 2 + 60 + 3 + 20 + 1 + 10 * TEST_ITEMS as u64 + CHAT_PROMPTS as u64
+    );
     for file in [
         "stories.train.jsonl",
         "qa.valid.jsonl",

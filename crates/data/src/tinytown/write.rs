@@ -15,6 +15,8 @@ use super::{Skill, Split, World};
 pub struct Settings {
     /// Decides everything; the same seed gives the same bytes.
     pub seed: u64,
+    /// Training recitals.
+    pub recitals: u64,
     /// Training stories.
     pub stories: u64,
     /// Training pages of questions and answers.
@@ -24,9 +26,9 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// About 15 MB of pages and 5 MB of chats.
+    /// About 15 MB of pages, 5 MB of chats and 5 MB of recitals.
     fn default() -> Self {
-        Self { seed: 0, stories: 20_000, qa: 40_000, chats: 20_000 }
+        Self { seed: 0, recitals: 30_000, stories: 20_000, qa: 40_000, chats: 20_000 }
     }
 }
 
@@ -39,7 +41,7 @@ pub struct Written {
     pub lines: u64,
 }
 
-/// Writes `stories.train.jsonl`, `qa.train.jsonl`, `chats.train.jsonl`, the same three with `valid` (a twentieth as
+/// Writes `recitals.train.jsonl`, `stories.train.jsonl`, `qa.train.jsonl`, `chats.train.jsonl`, the same four with `valid` (a twentieth as
 /// long, of facts kept from training), `test/<skill>.jsonl` and `chat_prompts.jsonl` into `dir`, making it if needed.
 /// Errors name the file that could not be written.
 pub fn write_jsonl(dir: &Path, settings: &Settings) -> Result<Written, FileError> {
@@ -49,6 +51,7 @@ pub fn write_jsonl(dir: &Path, settings: &Settings) -> Result<Written, FileError
     let mut written = Written::default();
     for (split, part) in [(Split::Train, 1), (Split::Valid, 20)] {
         let path = |kind: &str| dir.join(format!("{kind}.{}.jsonl", split.name()));
+        lines(&path("recitals"), world.recitals(settings.recitals.div_ceil(part), split), &mut written)?;
         lines(&path("stories"), world.stories(settings.stories.div_ceil(part), split), &mut written)?;
         lines(&path("qa"), world.qa(settings.qa.div_ceil(part), split), &mut written)?;
         lines(&path("chats"), world.chats(settings.chats.div_ceil(part), split), &mut written)?;

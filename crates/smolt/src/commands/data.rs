@@ -17,7 +17,7 @@ pub(crate) enum Action {
         #[arg(long)]
         out: PathBuf,
     },
-    /// Generate Tinytown: stories, questions, chats and test items
+    /// Generate Tinytown: recitals, stories, questions, chats and test items
     Tinytown {
         /// Where to write
         #[arg(long)]
@@ -25,6 +25,9 @@ pub(crate) enum Action {
         /// Decides everything
         #[arg(long, default_value_t = 0)]
         seed: u64,
+        /// Training recitals: words said again
+        #[arg(long, default_value_t = 30_000)]
+        recitals: u64,
         /// Training stories
         #[arg(long, default_value_t = 20_000)]
         stories: u64,
@@ -77,9 +80,10 @@ pub(crate) fn run(action: Action) -> Outcome {
             let bytes = corpus::write_jsonl(&out)?;
             output::line(format_args!("{} of text in {}", output::bytes(bytes), out.display()));
         }
-        Action::Tinytown { out, seed, stories, qa, chats } => {
+        Action::Tinytown { out, seed, recitals, stories, qa, chats } => {
             fresh(&out)?;
-            let written = tinytown::write_jsonl(&out, &tinytown::Settings { seed, stories, qa, chats })?;
+            let settings = tinytown::Settings { seed, recitals, stories, qa, chats };
+            let written = tinytown::write_jsonl(&out, &settings)?;
             output::line(format_args!("{} of text in {}", output::bytes(written.bytes), out.display()));
         }
         Action::Tokenize(a) => {

@@ -32,7 +32,7 @@ smolt_run::recipe! {
     pub(crate) enum Kind {
         /// Writes the bundled corpus as JSONL.
         Corpus = "corpus",
-        /// Generates Tinytown's stories, questions, chats and test items.
+        /// Generates Tinytown's recitals, stories, questions, chats and test items.
         Tinytown = "tinytown",
         /// Trains a tokenizer.
         Tokenizer = "tokenizer",

@@ -9,6 +9,8 @@ smolt_run::recipe! {
     pub(crate) struct TinytownSettings {
         /// Decides everything.
         seed: u64 = 0,
+        /// Training recitals: words said again, from which a model learns to look back.
+        recitals: u64 = 30000,
         /// Training stories.
         stories: u64 = 20000,
         /// Training pages of questions and answers.
@@ -19,7 +21,8 @@ smolt_run::recipe! {
 }
 
 pub(super) fn run(s: &TinytownSettings, context: &Context<'_>) -> Result<(), Failure> {
-    let settings = tinytown::Settings { seed: s.seed, stories: s.stories, qa: s.qa, chats: s.chats };
+    let &TinytownSettings { seed, recitals, stories, qa, chats } = s;
+    let settings = tinytown::Settings { seed, recitals, stories, qa, chats };
     tinytown::write_jsonl(context.folder, &settings)?;
     Ok(())
 }
