@@ -35,8 +35,8 @@ pub const TEST_ITEMS: usize = 1000;
 /// Prompts that [`World::chat_prompts`] gives.
 pub const CHAT_PROMPTS: usize = 500;
 
-/// Pages to read until no new word comes.
-const PAGES_WITH_ALL_WORDS: u64 = 3000;
+/// Pages that between them have every word of the world but the rarest.
+const PAGES_OF_WORDS: u64 = 3000;
 
 /// What a text of Tinytown trains and a test item tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -155,9 +155,9 @@ impl World {
         (0..n).map(move |i| self.document("recital", i, split, |draw| page::recital(draw, &words)))
     }
 
-    /// The words of the world, in alphabetical order: those of its first pages.
+    /// The words of the world's first pages, in alphabetical order.
     fn words(&self) -> Vec<String> {
-        let pages = self.qa(PAGES_WITH_ALL_WORDS, Split::Train);
+        let pages = self.qa(PAGES_OF_WORDS, Split::Train);
         let words = pages.flat_map(|page| {
             let letters = |c: char| !c.is_ascii_alphabetic();
             page.text.split(letters).filter(|word| !word.is_empty()).map(str::to_owned).collect::<Vec<_>>()

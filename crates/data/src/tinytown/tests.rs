@@ -214,6 +214,24 @@ fn a_recital_says_the_same_different_words_again() {
 }
 
 #[test]
+fn recitals_know_all_but_the_rarest_words_of_the_world() {
+    let world = World::new(3);
+    let known: HashSet<String> = world.words().into_iter().collect();
+    let (mut words, mut unknown) = (0, 0);
+    for page in world.qa(12_000, Split::Train) {
+        for word in page.text.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty()) {
+            words += 1;
+            unknown += usize::from(!known.contains(word));
+        }
+    }
+    assert!(
+        known.len() > 150 && unknown * 10_000 < words,
+        "{unknown} of {words} unknown, {} known",
+        known.len()
+    );
+}
+
+#[test]
 fn chats_take_turns_and_prompts_await_an_answer() {
     let world = World::new(0);
     for chat in world.chats(2000, Split::Train) {
