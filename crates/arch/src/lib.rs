@@ -4,6 +4,7 @@
 pub mod config;
 pub mod count;
 mod json;
+pub mod lint;
 pub mod memory;
 pub mod parameters;
 

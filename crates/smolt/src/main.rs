@@ -30,6 +30,9 @@ enum Command {
     /// Make and tokenize data
     #[command(subcommand)]
     Data(commands::data::Action),
+    /// Say what a model costs before it is trained
+    #[command(subcommand)]
+    Plan(commands::plan::Action),
     /// Train a model by a recipe
     Train(commands::train::Args),
     /// List and verify the checkpoints of a run
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Run(args) => commands::run::run(args),
         Command::Tokenizer(action) => commands::tokenizer::run(action),
         Command::Data(action) => commands::data::run(action),
+        Command::Plan(action) => commands::plan::run(action),
         Command::Train(args) => commands::train::run(args),
         Command::Checkpoint(action) => commands::checkpoint::run(action),
         Command::Eval(args) => commands::eval::run(args),

@@ -1,6 +1,7 @@
 //! The recipe of `smolt train`: every setting of a run, written out in full beside its results
 //! (spec ABL-17).
 
+use crate::leaf::LeafTree;
 use crate::trainer::{BatchShape, Policy};
 use smolt_arch::ModelConfig;
 use smolt_run::error::Failure;
@@ -219,6 +220,19 @@ impl Train {
             precision,
             recompute: self.train.recompute,
             z_loss: self.train.z_loss as f32,
+        })
+    }
+
+    /// What training's memory follows from, under a resolved precision.
+    pub fn memory(&self, threads: usize) -> Result<smolt_arch::memory::Training, Failure> {
+        let t = &self.train;
+        Ok(smolt_arch::memory::Training {
+            micro_batch_size: t.micro_batch_size,
+            sequence_length: t.sequence_length,
+            bf16: t.precision == PrecisionSetting::Bf16,
+            recompute: t.recompute,
+            gradient_buffers: LeafTree::buffers(self.batch_shape()?.leaves()),
+            threads,
         })
     }
 

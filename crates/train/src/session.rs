@@ -435,16 +435,7 @@ fn companions(tokenizer_dir: &Path) -> Vec<PathBuf> {
 /// Predicted peak memory; a run that cannot fit this machine's or its cgroup's limit is refused.
 fn check_memory(recipe: &Train, config: &ModelConfig, threads: usize) -> Result<u64, Failure> {
     let t = &recipe.train;
-    let leaves = recipe.batch_shape()?.leaves();
-    let size = smolt_arch::memory::Training {
-        micro_batch_size: t.micro_batch_size,
-        sequence_length: t.sequence_length,
-        bf16: t.precision == PrecisionSetting::Bf16,
-        recompute: t.recompute,
-        gradient_buffers: crate::leaf::LeafTree::buffers(leaves),
-        threads,
-    };
-    let predicted = smolt_arch::memory::training(config, &size).total();
+    let predicted = smolt_arch::memory::training(config, &recipe.memory(threads)?).total();
     match resources::memory_limit() {
         Some(limit) if predicted > limit => Err(Failure::bad_input(format!(
             "this run needs about {:.1} GiB and {:.1} GiB are available; lower train.micro_batch_size ({}) or \

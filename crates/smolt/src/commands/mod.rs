@@ -7,6 +7,7 @@ pub(crate) mod data;
 pub(crate) mod eval;
 pub(crate) mod export;
 pub(crate) mod generate;
+pub(crate) mod plan;
 pub(crate) mod run;
 pub(crate) mod tokenizer;
 pub(crate) mod train;
