@@ -116,8 +116,13 @@ fn every_step_leaves_its_results() {
     for domain in ["prose", "code", "tinytown"] {
         assert!(last["validation_bits_per_byte"][domain].as_f64().unwrap() > 1.0, "{last}");
     }
-    let lock = std::fs::read_to_string(first_light().join("recite/recipe.lock.toml")).unwrap();
-    assert!(!lock.contains("\"auto\"") && lock.contains("vocab_size = 512"), "all is resolved: {lock}");
+    let lock = |step: &str| {
+        let lock = std::fs::read_to_string(first_light().join(step).join("recipe.lock.toml")).unwrap();
+        assert!(!lock.contains("\"auto\""), "all is resolved: {lock}");
+        lock
+    };
+    assert!(lock("recite").contains("vocab_size = 512"));
+    assert!(lock("pretrain").contains("from = "));
 }
 
 #[test]

@@ -11,7 +11,10 @@ use serde_json::Value;
 fn plan(model: &str, more: &[&str]) -> Ran {
     let mut command = smolt();
     command.env("SMOLT_CPU", "portable").args(["plan", "model"]).arg(repository(model));
-    command.args(["--threads", "2"]).args(more);
+    if !more.contains(&"--threads") {
+        command.args(["--threads", "2"]);
+    }
+    command.args(more);
     Ran::of(command)
 }
 
@@ -52,5 +55,24 @@ fn a_folder_is_counted_and_has_no_settings_to_change() {
     {
         let ran = plan(folder, &more);
         assert!(ran.code == Some(2) && ran.err.contains(says), "{}", ran.err);
+    }
+}
+
+#[test]
+fn what_cannot_be_planned_is_one_error_and_any_size_is_only_arithmetic() {
+    let folder = "tests/golden/models/llama";
+    let most = usize::MAX.to_string();
+    for flag in ["--sequence-length", "--micro-batch-size", "--threads"] {
+        let json: Value = serde_json::from_str(&plan(folder, &["--json", flag, &most]).success()).unwrap();
+        assert!(json["training_memory"]["total"].as_u64().unwrap() > 1 << 40, "{flag}: {json}");
+    }
+    for (path, names) in [
+        ("recipes/none.toml", "recipes/none.toml"),
+        ("recipes/first-light/pipeline.toml", "pipeline.toml:"),
+        ("docs", "docs/config.json"),
+        ("tests/golden/models/llama/config.json", "config.json"),
+    ] {
+        let ran = plan(path, &[]);
+        assert!(ran.code == Some(2) && ran.out.is_empty() && ran.err.contains(names), "{path}: {}", ran.err);
     }
 }

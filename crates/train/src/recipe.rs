@@ -223,6 +223,15 @@ impl Train {
         })
     }
 
+    /// The configuration of the model that training starts from, of a resolved recipe.
+    pub fn model_config(&self) -> Result<ModelConfig, Failure> {
+        match &self.model.from {
+            Some(dir) => ModelConfig::load(&Path::new(dir).join("config.json"))
+                .map_err(|e| Failure::bad_input(e.to_string())),
+            None => self.model.config(),
+        }
+    }
+
     /// What training's memory follows from, under a resolved precision.
     pub fn memory(&self, threads: usize) -> Result<smolt_arch::memory::Training, Failure> {
         let t = &self.train;

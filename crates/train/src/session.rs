@@ -354,11 +354,7 @@ fn differences(path: &str, was: &Value, is: &Value, out: &mut Vec<String>) {
 
 /// The configuration to train; tokens that end texts and fill batches are the tokenizer's.
 fn model_config(recipe: &Train, tokenizer: &Tokenizer) -> Result<ModelConfig, Failure> {
-    let mut config = match &recipe.model.from {
-        Some(dir) => ModelConfig::load(&Path::new(dir).join("config.json"))
-            .map_err(|e| Failure::bad_input(e.to_string()))?,
-        None => recipe.model.config()?,
-    };
+    let mut config = recipe.model_config()?;
     let (model, tokens) = (config.vocab_size, tokenizer.vocab_size());
     if tokens > model {
         return Err(Failure::bad_input(format!(

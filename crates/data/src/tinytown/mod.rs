@@ -1,8 +1,8 @@
 //! Tinytown: a small closed world that writes its own training text and its own exam.
 //!
 //! Two dozen people give each other things, walk about, count apples, drop hats in the mud and run toy programs. From
-//! the same scenes come stories, question–answer pages and chats to train on, from their words recitals, and [`TEST_ITEMS`] items per [`Skill`]
-//! whose answers can be checked exactly. Answers follow from the item's own context or from the rules of the world,
+//! the same scenes come stories, question–answer pages and chats to train on, from their words recitals, and
+//! [`TEST_ITEMS`] items per [`Skill`] whose answers can be checked exactly. Answers follow from the item's own context or from the rules of the world,
 //! never from memory: a keyed hash keeps every combination of entities and facts in one [`Split`].
 //!
 //! Everything is a pure function of (seed, kind of text, split, index), so any part can be written anywhere.
@@ -158,11 +158,11 @@ impl World {
     /// The words of the world's first pages, in alphabetical order.
     fn words(&self) -> Vec<String> {
         let pages = self.qa(PAGES_OF_WORDS, Split::Train);
-        let words = pages.flat_map(|page| {
-            let letters = |c: char| !c.is_ascii_alphabetic();
-            page.text.split(letters).filter(|word| !word.is_empty()).map(str::to_owned).collect::<Vec<_>>()
-        });
-        words.collect::<BTreeSet<_>>().into_iter().collect()
+        let mut words = BTreeSet::new();
+        for page in pages {
+            words.extend(page::words(&page.text).map(str::to_owned));
+        }
+        words.into_iter().collect()
     }
 
     /// `n` stories: an opening, a scene, sometimes a closing, and up to three questions with answers.

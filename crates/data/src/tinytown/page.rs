@@ -27,16 +27,17 @@ const CLOSINGS: [&str; 6] = [
     "What a day it was!",
 ];
 
-/// Words of a recital, before they are said again.
-const RECITED: std::ops::RangeInclusive<usize> = 4..=20;
+/// The words of a text, without digits and punctuation.
+pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty())
+}
 
 /// Words in no order, said two or three times. Heads that find what followed a word before ("induction heads": Olsson et
 /// al. 2022) form on such lists within a million tokens, on stories and questions not within seven.
-/// Function words belong to them: with names of things alone the heads that form stay particular to those.
 pub(super) fn recital(draw: &mut Draw, world: &[String]) -> String {
     let mut words: Vec<&str> = world.iter().map(String::as_str).collect();
     draw.shuffle(&mut words);
-    words.truncate(draw.between(*RECITED.start(), *RECITED.end()));
+    words.truncate(draw.between(4, 20));
     let said = format!("{}.", words.join(" "));
     vec![said.as_str(); draw.between(2, 3)].join(" ")
 }

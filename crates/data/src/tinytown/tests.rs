@@ -219,7 +219,7 @@ fn recitals_know_all_but_the_rarest_words_of_the_world() {
     let known: HashSet<String> = world.words().into_iter().collect();
     let (mut words, mut unknown) = (0, 0);
     for page in world.qa(12_000, Split::Train) {
-        for word in page.text.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty()) {
+        for word in page::words(&page.text) {
             words += 1;
             unknown += usize::from(!known.contains(word));
         }

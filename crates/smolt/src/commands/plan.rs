@@ -1,5 +1,6 @@
-//! `smolt plan model`
+//! `smolt plan model` (spec ABL-07, ATT-02, EMB-02, COR-05)
 
+use super::train::load_recipe;
 use crate::device::DeviceArgs;
 use crate::output::{self, bytes, thousands};
 use crate::{Outcome, model_folder};
@@ -8,11 +9,9 @@ use serde_json::json;
 use smolt_arch::memory::{self, Recompute, Training};
 use smolt_arch::{ModelConfig, count, lint};
 use smolt_run::error::Failure;
-use smolt_run::recipe;
 use smolt_tensor::gemm::Precision;
 use smolt_tensor::isa::Isa;
 use smolt_text::tokenizer::Tokenizer;
-use smolt_train::recipe::Train;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -74,9 +73,7 @@ pub(crate) fn run(action: Action) -> Outcome {
 }
 
 fn of_recipe(args: &Args, isa: Isa) -> Result<Planned, Failure> {
-    let mut recipe: Train = recipe::load(&args.model, &args.set)?;
-    recipe.anchor(args.model.parent().unwrap_or(Path::new(".")));
-    recipe.check().map_err(|e| Failure { message: format!("{}: {e}", args.model.display()), ..e })?;
+    let mut recipe = load_recipe(&args.model, &args.set)?;
     let vocab_size = match (&recipe.model.from, recipe.model.vocab_size) {
         (None, None) => {
             Tokenizer::load(&Path::new(&recipe.data.tokenizer).join("tokenizer.json"))?.vocab_size()
@@ -84,10 +81,7 @@ fn of_recipe(args: &Args, isa: Isa) -> Result<Planned, Failure> {
         _ => 0,
     };
     recipe.resolve(isa, vocab_size);
-    let config = match &recipe.model.from {
-        Some(from) => load(Path::new(from))?,
-        None => recipe.model.config()?,
-    };
+    let config = recipe.model_config()?;
     Ok(Planned { config, training: recipe.memory(args.device.threads())? })
 }
 

@@ -34,13 +34,20 @@ pub(crate) struct Args {
     device: DeviceArgs,
 }
 
-pub(crate) fn run(args: Args) -> Outcome {
-    let mut recipe: Train = recipe::load(&args.recipe, &args.set)?;
-    recipe.anchor(args.recipe.parent().unwrap_or(Path::new(".")));
-    recipe.check().map_err(|e| Failure { message: format!("{}: {e}", args.recipe.display()), ..e })?;
+/// The recipe in `file` with `set` on top: checked, its paths found from its own folder, a run that the model comes from
+/// replaced by its newest checkpoint.
+pub(crate) fn load_recipe(file: &Path, set: &[String]) -> Result<Train, Failure> {
+    let mut recipe: Train = recipe::load(file, set)?;
+    recipe.anchor(file.parent().unwrap_or(Path::new(".")));
+    recipe.check().map_err(|e| Failure { message: format!("{}: {e}", file.display()), ..e })?;
     if let Some(from) = &mut recipe.model.from {
         *from = model_folder::resolve(Path::new(from))?.display().to_string();
     }
+    Ok(recipe)
+}
+
+pub(crate) fn run(args: Args) -> Outcome {
+    let recipe = load_recipe(&args.recipe, &args.set)?;
     let name = args.recipe.file_stem().unwrap_or_default();
     let out = args.out.unwrap_or_else(|| Path::new("runs").join(name));
     signal::install().map_err(|e| Failure::failed(format!("cannot handle signals: {e}")))?;
