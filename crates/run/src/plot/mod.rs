@@ -1,12 +1,14 @@
 //! SVG plots for one-file HTML reports: no fonts, no scripts, readable in light and dark mode.
 
 mod bar;
+mod grid;
 mod line;
 mod scale;
 
 use std::fmt::Write;
 
 pub use bar::{Bar, BarChart};
+pub use grid::{GridPlot, Shade, Square};
 pub use line::{LinePlot, Panel, Series};
 
 /// Width of every plot in SVG units; the page scales it.

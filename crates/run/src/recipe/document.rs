@@ -15,6 +15,11 @@ use super::setting::{Recipe, Setting};
 /// Larger files are refused before they are parsed.
 pub const MAX_BYTES: u64 = 1 << 20;
 
+/// The key that names the file to lay this one over.
+const EXTENDS: &str = "extends";
+/// Files that may extend one another in a row.
+const MAX_BASES: usize = 8;
+
 /// A parsed TOML table that knows the place of each key. As a field of a recipe it is a table whose keys are checked
 /// later, by [`Document::read`].
 #[derive(Clone, Debug, PartialEq)]
@@ -25,8 +30,39 @@ pub struct Document {
 }
 
 impl Document {
-    /// Reads and parses a file of at most 1 MiB.
+    /// Reads and parses a file of at most 1 MiB. With `extends = "base.toml"`, what it says is laid over another file of
+    /// the same folder, key by key.
     pub fn load(path: &Path) -> Result<Self, RecipeError> {
+        Self::load_over(path, MAX_BASES)
+    }
+
+    fn load_over(path: &Path, bases: usize) -> Result<Self, RecipeError> {
+        let mut document = Self::load_alone(path)?;
+        if !document.keys().contains(&EXTENDS) {
+            return Ok(document);
+        }
+        let wrong = |message: String| document.error(EXTENDS, message);
+        let Some((_, Node { value: Value::String(name), .. })) = find(&document.root, EXTENDS) else {
+            return Err(wrong("must be the name of a file beside this one".to_owned()));
+        };
+        if name.is_empty() || name.contains(['/', '\\']) {
+            return Err(wrong(format!(
+                "{name:?} must be the name of a file beside this one, without a folder"
+            )));
+        }
+        if bases == 0 {
+            return Err(wrong(format!("more than {MAX_BASES} files extend one another: break the circle")));
+        }
+        let base = Self::load_over(&path.with_file_name(name), bases - 1)?;
+        let own = std::mem::replace(&mut document.root, base.root.of_base(&base.file));
+        document.root.overlay(own);
+        if let Value::Table(entries) = &mut document.root.value {
+            entries.retain(|entry| entry.key != EXTENDS);
+        }
+        Ok(document)
+    }
+
+    fn load_alone(path: &Path) -> Result<Self, RecipeError> {
         let name = path.display().to_string();
         let fail = |message: String| RecipeError::new(&name, vec![Problem::whole(message)]);
         let mut bytes = Vec::new();

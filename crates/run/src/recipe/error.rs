@@ -58,6 +58,7 @@ impl fmt::Display for RecipeError {
             }
             match &problem.place {
                 Some(Place::At { line, column }) => write!(f, "{}:{line}:{column}: ", self.file)?,
+                Some(Place::Base { file, line, column }) => write!(f, "{file}:{line}:{column}: ")?,
                 Some(Place::Set(argument)) => write!(f, "--set {argument}: ")?,
                 None => write!(f, "{}: ", self.file)?,
             }

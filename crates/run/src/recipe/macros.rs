@@ -3,7 +3,8 @@
 /// Declares recipe tables (structs) and string choices (enums).
 ///
 /// A field without default is required, unless it is an `Option`, or a table all of whose own fields can be left out.
-/// Structs get `Clone`, `Debug` and `PartialEq`; enums also `Copy`, `Eq`, `Display`, `FromStr` and `as_str`. Doc comments
+/// Structs get `Clone`, `Debug` and `PartialEq`, and may derive more (`#[derive(…)]` and `#[serde(…)]`, in this order, after
+/// the documentation); enums also `Copy`, `Eq`, `Display`, `FromStr` and `as_str`. Doc comments
 /// go into the JSON Schema. Tables must not contain themselves.
 ///
 /// ```
@@ -36,6 +37,8 @@ macro_rules! recipe {
     () => {};
     (
         $(#[doc = $doc:literal])*
+        $(#[derive($($derive:path),*)])?
+        $(#[serde($($serde:tt)*)])?
         $vis:vis struct $name:ident {
             $(
                 $(#[doc = $field_doc:literal])*
@@ -45,7 +48,8 @@ macro_rules! recipe {
         $($rest:tt)*
     ) => {
         $(#[doc = $doc])*
-        #[derive(Clone, Debug, PartialEq)]
+        #[derive(Clone, Debug, PartialEq $($(, $derive)*)?)]
+        $(#[serde($($serde)*)])?
         $vis struct $name {
             $(
                 $(#[doc = $field_doc])*

@@ -12,6 +12,8 @@ use super::error::{Problem, RecipeError};
 pub(crate) enum Place {
     /// In the file, 1-based, columns counted in characters.
     At { line: usize, column: usize },
+    /// In a file that the file extends.
+    Base { file: Arc<str>, line: usize, column: usize },
     /// In a `--set` argument: the whole argument.
     Set(Arc<str>),
 }
@@ -60,6 +62,55 @@ impl Node {
     /// An empty table at the top of a file.
     pub(crate) fn empty() -> Self {
         Self { value: Value::Table(Vec::new()), place: Place::At { line: 1, column: 1 } }
+    }
+}
+
+impl Node {
+    /// As a part of a file that another one extends.
+    pub(crate) fn of_base(mut self, base: &Arc<str>) -> Self {
+        self.place = self.place.of_base(base);
+        self.value = match self.value {
+            Value::Array(items) => Value::Array(items.into_iter().map(|item| item.of_base(base)).collect()),
+            Value::Table(entries) => Value::Table(
+                entries
+                    .into_iter()
+                    .map(|entry| Entry {
+                        place: entry.place.of_base(base),
+                        node: entry.node.of_base(base),
+                        ..entry
+                    })
+                    .collect(),
+            ),
+            value => value,
+        };
+        self
+    }
+
+    /// Puts what `over` says over this table, key by key; what is not a table is replaced.
+    pub(crate) fn overlay(&mut self, over: Node) {
+        let (Value::Table(entries), Value::Table(new)) = (&mut self.value, &over.value) else {
+            *self = over;
+            return;
+        };
+        for entry in new {
+            match entries.iter_mut().find(|old| old.key == entry.key) {
+                Some(old) => {
+                    old.place = entry.place.clone();
+                    old.node.overlay(entry.node.clone());
+                }
+                None => entries.push(entry.clone()),
+            }
+        }
+        self.place = over.place;
+    }
+}
+
+impl Place {
+    fn of_base(self, base: &Arc<str>) -> Place {
+        match self {
+            Place::At { line, column } => Place::Base { file: base.clone(), line, column },
+            other => other,
+        }
     }
 }
 

@@ -223,3 +223,45 @@ proptest! {
         prop_assert_eq!(parse(&to_toml(&train)).read::<Train>().unwrap(), train);
     }
 }
+
+#[test]
+fn a_file_laid_over_another_says_where_each_mistake_is() {
+    crate::recipe! {
+        /// A shape.
+        struct Shape {
+            size: Size,
+            list: Vec<u64> = Vec::new(),
+        }
+
+        /// Its size.
+        struct Size {
+            width: u64,
+            height: u64 = 1,
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    let read = |name: &str| load::<Shape>(&dir.path().join(name), &["size.height=9".to_owned()]);
+    write("base.toml", "list = [1, 2]\n[size]\nwidth = 3\nheight = 4\n");
+    write("tall.toml", "extends = \"base.toml\"\nlist = [5]\n[size]\nwidth = 7\n");
+    write("taller.toml", "extends = \"tall.toml\"\n");
+    for name in ["tall.toml", "taller.toml"] {
+        let shape = read(name).unwrap();
+        assert_eq!((shape.size.width, shape.size.height, &shape.list[..]), (7, 9, &[5][..]));
+    }
+    write("base.toml", "[size]\nwidht = 3\n");
+    let error = read("taller.toml").unwrap_err().to_string();
+    assert!(error.contains("base.toml:2:1: unknown key `size.widht`"), "{error}");
+    write("base.toml", "extends = \"tall.toml\"\n");
+    let error = read("taller.toml").unwrap_err().to_string();
+    assert!(error.contains("extend one another"), "{error}");
+    for wrong in ["3", "\"../base.toml\"", "\"missing.toml\""] {
+        write("tall.toml", &format!("extends = {wrong}\n"));
+        let error = read("tall.toml").unwrap_err();
+        assert_eq!(error.exit(), crate::error::Exit::BadInput);
+        assert!(
+            error.to_string().contains("extends") || error.to_string().contains("missing.toml"),
+            "{error}"
+        );
+    }
+}
