@@ -3,12 +3,16 @@
 
 pub mod config;
 pub mod count;
+mod family;
 mod json;
 pub mod lint;
+pub mod masks;
+pub mod matching;
 pub mod memory;
 pub mod parameters;
+pub mod settings;
 
-pub use config::{FIELDS, FieldError, ModelConfig, ModelType};
+pub use config::{FieldError, ModelConfig, ModelType};
 pub use json::Error;
 
 /// Entry point for fuzzing: any bytes as `config.json`. Errors are fine, panics are not, and what reads is
@@ -28,6 +32,19 @@ pub fn fuzz_config(bytes: &[u8]) {
         threads: usize::MAX,
     };
     assert!(memory::training(&config, &batch).total() >= count::parameters(&config).total());
+    let decoded = count::decode_bytes(&config, usize::MAX, 2);
+    assert!(
+        decoded >= 2 * count::parameters(&config).active
+            && count::sparsity(&config).is_none_or(|s| s.sparsity >= 1.0)
+    );
+    for length in [1, usize::MAX] {
+        lint::attention(&config, length);
+        lint::out_of_range(&config, length);
+    }
+    let layers: usize = masks::kinds(&config).iter().map(|(_, layers)| layers.len()).sum();
+    assert!(
+        layers == config.num_hidden_layers && lint::shape(&config).len() + lint::notes(&config).len() <= 5
+    );
     let again = ModelConfig::from_json(file, config.to_json("float32").as_bytes());
     assert_eq!(again.ok(), Some(config));
 }

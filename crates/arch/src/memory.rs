@@ -16,7 +16,7 @@
 //! but the last keeps less: 8·d + 2·a·I with `attention` (the stream before attention and MLP, gate|up), 4·d with
 //! `block` (its input).
 
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, NormPlacement, QkNorm};
 use crate::count;
 use serde::Serialize;
 
@@ -114,28 +114,78 @@ pub fn training(config: &ModelConfig, training: &Training) -> Memory {
     let n = rows(training);
     let stored = if training.bf16 { 2 } else { 4 };
     let all = 4 * count::parameters(c).total();
-    let [d, i, l, h] =
-        [c.hidden_size, c.intermediate_size, c.num_hidden_layers, c.num_attention_heads].map(|x| x as u64);
-    let q = (c.num_attention_heads * c.head_dim) as u64;
-    let qkv = q + 2 * (c.num_key_value_heads * c.head_dim) as u64;
-    // Per token: block input and x_mid, log-sum-exp; norm outputs, q|k|v, attention output, gate|up, MLP activation.
-    let layer = 4 * (coefficients::RESIDUALS * d + h) + stored * (2 * d + qkv + q + 3 * i);
-    let earlier = match training.recompute {
-        Recompute::None => layer,
-        Recompute::Attention => 4 * coefficients::RESIDUALS * d + stored * 2 * i,
-        Recompute::Block => 4 * d,
-    };
+    let d = c.hidden_size as u64;
+    let last = c.num_hidden_layers.saturating_sub(1);
+    let layer = |layer: usize| 4 * coefficients::RESIDUALS * d + attention(c, stored) + mlp(c, layer, stored);
+    let earlier: u64 = (0..last)
+        .map(|l| match training.recompute {
+            Recompute::None => layer(l),
+            Recompute::Attention => 4 * coefficients::RESIDUALS * d + stored * mlp_width(c, l).1,
+            Recompute::Block => 4 * d,
+        })
+        .sum();
     // Most lives when the last block turns the gradient of its MLP's activation, which is not needed any more, into that
     // of gate|up; in a block with a small MLP, when the last norm does.
-    let gradients = (4 * d + stored * 2 * i).max(4 * 2 * d + stored * d);
+    let gradients = (4 * d + stored * mlp_width(c, last).1).max(4 * 2 * d + stored * d);
     Memory {
         parameters: all,
         gradients: all.saturating_mul(training.gradient_buffers as u64),
         optimizer: 2 * all,
-        activations: n.saturating_mul(layer + l.saturating_sub(1) * earlier),
+        activations: n.saturating_mul(layer(last) + earlier),
         activation_gradients: n.saturating_mul(gradients),
         workspaces: workspaces(c, training),
     }
+}
+
+/// Bytes per token that attention keeps: its norm's output, q|k|v, what its scores give, log-sum-exps.
+fn attention(c: &ModelConfig, stored: u64) -> u64 {
+    let [d, h, k, e, v] =
+        [c.hidden_size, c.num_attention_heads, c.num_key_value_heads, c.head_dim, c.value_dim()]
+            .map(|x| x as u64);
+    let (rotated, qkv) = ((h + k) * e, (h + k) * e + k * v);
+    let before = match (&c.latent, c.qk_norm) {
+        // Latents as they come and normed, queries, keys and values before they are put together.
+        (Some(latent), _) => {
+            let r = latent.kv_lora_rank as u64;
+            2 * latent.q_lora_rank.map_or(0, |rank| rank as u64)
+                + 2 * r
+                + latent.qk_rope_head_dim as u64
+                + h * (2 * e + v)
+        }
+        (None, QkNorm::None) => 0,
+        (None, _) => rotated,
+    };
+    let behind = if c.norm_placement == NormPlacement::Pre { 0 } else { 4 * d };
+    4 * h + behind + stored * (d + before + qkv + h * v)
+}
+
+/// Rows per token that the MLP of `layer` has, and all of what they are wide before their activation.
+fn mlp_width(c: &ModelConfig, layer: usize) -> (u64, u64) {
+    let gates = if c.gated_mlp { 2 } else { 1 };
+    match &c.moe {
+        Some(moe) if c.is_sparse(layer) => {
+            let each = (gates * moe.moe_intermediate_size) as u64;
+            let rows = (moe.num_experts_per_tok + moe.n_shared_experts) as u64;
+            (rows, rows * each)
+        }
+        _ => (1, (gates * c.intermediate_size) as u64),
+    }
+}
+
+/// Bytes per token that the MLP of `layer` keeps: its norm's output, gate|up, the activation.
+fn mlp(c: &ModelConfig, layer: usize, stored: u64) -> u64 {
+    let d = c.hidden_size as u64;
+    let (rows, width) = mlp_width(c, layer);
+    let activation = if c.gated_mlp { width / 2 } else { width };
+    let behind = if c.norm_placement == NormPlacement::Pre { 0 } else { 4 * d };
+    let routed = match &c.moe {
+        // Logits, gates; what an expert gives for each of its rows.
+        Some(moe) if c.is_sparse(layer) => {
+            4 * (moe.num_experts + 3 * moe.num_experts_per_tok) as u64 + rows * stored * d
+        }
+        _ => 0,
+    };
+    behind + stored * (d + width + activation) + routed
 }
 
 /// Tokens of a leaf.
