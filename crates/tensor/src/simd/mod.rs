@@ -151,14 +151,11 @@ pub trait Simd: Copy + Send + Sync + 'static {
         }
     }
 
-    /// e^x: Cody–Waite reduction and a degree-6 polynomial, within 2 ulp; 0 below −87.3, clamped above 88.3, NaN of NaN.
+    /// n and m of e^x = 2^n·(1 + m), n integral and m small: Cody–Waite reduction and a degree-6 polynomial.
     #[inline(always)]
-    unsafe fn exp(x: Self::V) -> Self::V {
+    unsafe fn exp_parts(x: Self::V) -> (Self::V, Self::V) {
         // SAFETY: the caller's promise covers every call below.
         unsafe {
-            let lowest = Self::splat(-87.336_54);
-            // In this order NaN is what remains of a NaN.
-            let x = Self::min(Self::splat(88.376_26), Self::max(lowest, x));
             let n = Self::round(Self::mul(x, Self::splat(std::f32::consts::LOG2_E)));
             let r = Self::fma(n, Self::splat(-0.693_359_4), x);
             let r = Self::fma(n, Self::splat(2.121_944_4e-4), r);
@@ -166,8 +163,35 @@ pub trait Simd: Copy + Send + Sync + 'static {
             for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1] {
                 p = Self::fma(p, r, Self::splat(c));
             }
-            let p = Self::add(Self::fma(Self::mul(r, r), p, r), Self::splat(1.0));
-            Self::mul(p, Self::pow2(Self::max(Self::splat(-126.0), n)))
+            (n, Self::fma(Self::mul(r, r), p, r))
+        }
+    }
+
+    /// e^x, within 2 ulp; 0 below −87.3, clamped above 88.3, NaN of NaN.
+    #[inline(always)]
+    unsafe fn exp(x: Self::V) -> Self::V {
+        // SAFETY: the caller's promise covers every call below.
+        unsafe {
+            let lowest = Self::splat(-87.336_54);
+            // In this order NaN is what remains of a NaN.
+            let x = Self::min(Self::splat(88.376_26), Self::max(lowest, x));
+            let (n, m) = Self::exp_parts(x);
+            Self::mul(Self::add(m, Self::splat(1.0)), Self::pow2(Self::max(Self::splat(-126.0), n)))
+        }
+    }
+
+    /// tanh x = m / (m + 2), m = e^2x − 1, which is exact near zero: within 1e-6 of itself everywhere; NaN of NaN.
+    #[inline(always)]
+    unsafe fn tanh(x: Self::V) -> Self::V {
+        // SAFETY: the caller's promise covers every call below.
+        unsafe {
+            // ±1 to fp32 beyond; in this order NaN is what remains of a NaN.
+            let x = Self::min(Self::splat(9.5), Self::max(Self::splat(-9.5), x));
+            let x = Self::add(x, x);
+            let (n, m) = Self::exp_parts(x);
+            let power = Self::pow2(n);
+            let m = Self::fma(m, power, Self::sub(power, Self::splat(1.0)));
+            Self::div(m, Self::add(m, Self::splat(2.0)))
         }
     }
 
@@ -266,6 +290,36 @@ mod tests {
                 unsafe { S::store_partial(out.as_mut_ptr().add(i), S::exp(S::load_partial(x.as_ptr().add(i), n)), n) };
                 i += n;
             }
+        }
+    }
+
+    simd_kernel! {
+        fn tanh_all<S>(x: &[f32], out: &mut [f32]) {
+            assert!(x.len() == out.len());
+            // SAFETY: `i + n` stays within both slices.
+            for_lanes!(S, x.len(), |i, n| unsafe {
+                S::store_partial(out.as_mut_ptr().add(i), S::tanh(S::load_partial(x.as_ptr().add(i), n)), n)
+            });
+        }
+    }
+
+    #[test]
+    fn tanh_is_close_on_every_path() {
+        let sizes = (0..2000).map(|i| 1e-30 * 1.05_f32.powi(i)).chain((0..4000).map(|i| i as f32 * 3e-3));
+        let x: Vec<f32> = sizes.filter(|x| x.is_finite()).flat_map(|x| [x, -x]).collect();
+        for isa in Isa::available() {
+            let mut y = vec![0.0; x.len()];
+            tanh_all(isa, &x, &mut y);
+            for (&x, &y) in x.iter().zip(&y) {
+                let want = f64::from(x).tanh();
+                assert!(
+                    (f64::from(y) - want).abs() <= want.abs() * 1e-6,
+                    "{isa}: tanh({x}) = {y}, want {want}"
+                );
+            }
+            let (mut y, x) = ([0.0; 4], [f32::INFINITY, f32::NEG_INFINITY, 0.0, f32::NAN]);
+            tanh_all(isa, &x, &mut y);
+            assert!(y[..3] == [1.0, -1.0, 0.0] && y[3].is_nan(), "{isa}: {y:?}");
         }
     }
 

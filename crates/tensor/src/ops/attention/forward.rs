@@ -2,8 +2,9 @@
 
 use super::Input;
 use super::arithmetic::{self, Arithmetic, attention_kernel};
+use super::curve::Curve;
 use super::mask::{self, Mask};
-use super::operands::{self, Moving};
+use super::operands::{Moving, Widths};
 use super::tile::{self, TILE};
 use crate::isa::Isa;
 use crate::pool::Disjoint;
@@ -13,9 +14,9 @@ use std::ops::Range;
 
 /// Online softmax of one tile of columns (queries).
 pub(super) struct Online<'a> {
-    /// Queries, `[width / PER, TILE]` units.
+    /// Queries, `[key width / PER, TILE]` units.
     pub(super) queries: &'a mut [f32],
-    /// Unnormalised outputs `[TILE, width]`.
+    /// Unnormalised outputs `[TILE, value width]`.
     pub(super) out: &'a mut [f32],
     /// Largest scaled score so far, `[TILE]`.
     pub(super) max: &'a mut [f32],
@@ -25,13 +26,13 @@ pub(super) struct Online<'a> {
 
 impl<'a> Online<'a> {
     /// Scratch elements of one tile.
-    pub(super) const fn scratch(width: usize) -> usize {
-        2 * TILE * (width + 1)
+    pub(super) const fn scratch(widths: Widths) -> usize {
+        TILE * (widths.key + widths.value + 2)
     }
 
     /// The softmax kept in `memory` of [`Online::scratch`] elements.
-    pub(super) fn at(memory: &'a mut [f32], width: usize) -> Self {
-        let (queries, rest) = memory.split_at_mut(TILE * width);
+    pub(super) fn at(memory: &'a mut [f32], widths: Widths) -> Self {
+        let (queries, rest) = memory.split_at_mut(TILE * widths.key);
         let (max, rest) = rest.split_at_mut(TILE);
         let (sum, out) = rest.split_at_mut(TILE);
         Online { queries, out, max, sum }
@@ -45,17 +46,24 @@ impl<'a> Online<'a> {
         self.max.fill(f32::MIN);
     }
 
-    /// Takes in one tile of keys and values; scores count times `scale`. `scores` is scratch `[TILE, TILE]`.
+    /// Takes in a key whose score is `sink` and whose value is zero, the first of columns `columns`.
+    pub(super) fn absorb_sink(&mut self, columns: Range<usize>, sink: f32) {
+        self.max[columns.clone()].fill(sink);
+        self.sum[columns].fill(1.0);
+    }
+
+    /// Takes in one tile of keys and values. `scores` is scratch `[TILE, TILE]`.
     #[inline(always)]
     pub(super) fn absorb<S: Simd, A: Arithmetic<S>>(
         &mut self,
         (keys, values): (&Moving<'_>, &Moving<'_>),
         head_dim: usize,
-        scale: f32,
+        curve: &Curve,
         mask: &Mask,
         scores: &mut [f32],
     ) {
         tile::scores::<S, A>(keys.rows(), self.queries, head_dim, mask, scores);
+        let scale = curve.apply::<S>(scores, mask);
         mask.fill(scores, f32::NEG_INFINITY);
         let mut rescale = [1.0; TILE];
         let columns = mask.columns.next_multiple_of(S::LANES);
@@ -139,9 +147,12 @@ pub(super) fn query_tile<E: Elem>(
     out: &Disjoint<'_, E>,
     lse: &Disjoint<'_, f32>,
 ) {
-    let width = operands::width(input.shape.head_dim, arithmetic::per::<E>(isa));
-    let len = input.shape.group() * Online::scratch(width) + TILE * TILE + 2 * Moving::scratch(width);
-    scratch::with(len, |memory: &mut [f32]| kernel(isa, input, kv, tile, out, lse, memory, width));
+    let widths = Widths::new(input.shape(), arithmetic::per::<E>(isa));
+    let len = input.shape().group() * Online::scratch(widths)
+        + TILE * TILE
+        + Moving::scratch(widths.key)
+        + Moving::scratch(widths.value);
+    scratch::with(len, |memory: &mut [f32]| kernel(isa, input, kv, tile, out, lse, memory, widths));
 }
 
 attention_kernel! {
@@ -152,34 +163,36 @@ attention_kernel! {
         out: &Disjoint<'_, E>,
         lse: &Disjoint<'_, f32>,
         memory: &mut [f32],
-        width: usize,
+        widths: Widths,
     ) {
-        let (head_dim, scale) = (input.shape.head_dim, input.scale);
-        let (each, group) = (Online::scratch(width), input.shape.group());
+        let (shape, each) = (input.shape(), Online::scratch(widths));
+        let group = shape.group();
         let (heads, rest) = memory.split_at_mut(group * each);
         let (scores, rest) = rest.split_at_mut(TILE * TILE);
-        let (k, v) = rest.split_at_mut(Moving::scratch(width));
+        let (k, v) = rest.split_at_mut(Moving::scratch(widths.key));
         let first = tile * TILE;
-        let rows = mask::extent(input.segments, first);
+        let rows = mask::extent(input.starts, first);
         for (g, memory) in heads.chunks_exact_mut(each).enumerate() {
-            let mut state = Online::at(memory, width);
+            let mut state = Online::at(memory, widths);
             state.reset();
-            let queries = input.head((kv * group + g) * head_dim);
-            queries.pack_columns::<S, A>(first, rows, state.queries, k, width);
+            if let Some(sinks) = input.sinks {
+                state.absorb_sink(0..TILE, sinks[kv * group + g]);
+            }
+            input.queries(kv * group + g).pack_columns::<S, A>(first, rows, state.queries, k, widths.key);
         }
-        let (mut k, mut v) = (Moving::at::<S, A>(k, width), Moving::at::<S, A>(v, width));
-        let (keys, values) = (input.head(input.shape.key_at(kv)), input.head(input.shape.value_at(kv)));
-        for key in (input.segments[first] as usize / TILE * TILE..=first).step_by(TILE) {
-            let count = mask::extent(input.segments, key);
-            k.load_rows::<S, A, E>(&keys, key, count);
-            v.load_zipped::<S, A, E>(&values, key, count);
-            let mask = Mask::keys_by_queries(input.segments, key, first);
-            for memory in heads.chunks_exact_mut(each) {
-                Online::at(memory, width).absorb::<S, A>((&k, &v), head_dim, scale, &mask, scores);
+        let (mut k, mut v) = (Moving::at::<S, A>(k, widths.key), Moving::at::<S, A>(v, widths.value));
+        let (keys, values) = (input.keys(kv), input.values(kv));
+        for key in input.seen_from(tile) {
+            let (start, mask) = (key * TILE, input.keys_by_queries(key, tile));
+            k.load_rows::<S, A, E>(&keys, start, mask.rows);
+            v.load_zipped::<S, A, E>(&values, start, mask.rows);
+            for (g, memory) in heads.chunks_exact_mut(each).enumerate() {
+                let curve = Curve::of_queries(input.layer, kv * group + g, first - start);
+                Online::at(memory, widths).absorb::<S, A>((&k, &v), shape.head_dim, &curve, &mask, scores);
             }
         }
         for (g, memory) in heads.chunks_exact_mut(each).enumerate() {
-            finish::<S, E>(input, &Online::at(memory, width), first..first + rows, kv * group + g, out, lse);
+            finish::<S, E>(input, &Online::at(memory, widths), first..first + rows, kv * group + g, out, lse);
         }
     }
 }
@@ -194,14 +207,14 @@ fn finish<S: Simd, E: Elem>(
     out: &Disjoint<'_, E>,
     lse: &Disjoint<'_, f32>,
 ) {
-    let (n, head_dim) = (input.rows(), input.shape.head_dim);
+    let (n, value_dim) = (input.rows(), input.shape().value_dim);
     // SAFETY: this head of these rows belongs to this task alone.
     let lse = unsafe { lse.slice(head * n + rows.start, head * n + rows.end) };
     let sums = state.out.chunks_exact(state.out.len() / TILE);
     for (i, (row, sums)) in rows.zip(sums).enumerate() {
-        let at = row * input.shape.out_width() + head * head_dim;
+        let at = row * input.shape().out_width() + head * value_dim;
         // SAFETY: as above.
-        tile::take_row::<S, E>(sums, 1.0 / state.sum[i], unsafe { out.slice(at, at + head_dim) });
+        tile::take_row::<S, E>(sums, 1.0 / state.sum[i], unsafe { out.slice(at, at + value_dim) });
         lse[i] = state.max[i] + state.sum[i].ln();
     }
 }

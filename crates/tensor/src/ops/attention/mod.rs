@@ -9,13 +9,19 @@
 //! computes the probabilities again, tile by tile (Dao et al., FlashAttention, 2022), in strips of key
 //! tiles, so that no sum is shared between tasks. Tiles above the diagonal or outside the document are never visited.
 //!
+//! A layer may show a row less of its document ([`Window`], SCP-02, SCP-03, SCP-05), bend its scores ([`Scores`], POS-02),
+//! let it attend to nothing (a learned sink), and have values of another width than keys (ATT-04). All of that is decided
+//! per tile; tiles that no row sees are skipped.
+//!
 //! Products are fp32, or of bf16 operands with fp32 sums where storage is bf16 and the CPU multiplies it faster; softmax
 //! and its derivative are fp32 for every storage type.
 
 mod arithmetic;
 mod backward;
 mod cached;
+mod curve;
 mod forward;
+mod layer;
 mod mask;
 mod node;
 mod operands;
@@ -26,6 +32,7 @@ mod tests;
 mod tile;
 
 pub use cached::{PADDING, append, cached};
+pub use layer::{Attention, Scores, Shape, Window, alibi_slope, flops};
 
 use crate::Cpu;
 use crate::order::{ATTENTION_STRIPS, MOST_STRIPS};
@@ -33,79 +40,43 @@ use crate::pool::Disjoint;
 use crate::scratch;
 use crate::simd::Elem;
 use backward::{Output, QuerySums, Strip};
-use operands::Rows;
+use mask::Mask;
+use operands::{Rows, Widths};
+use std::ops::Range;
 use tile::TILE;
-
-/// The heads of an attention layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
-    /// Query heads, a multiple of `kv_heads`.
-    pub heads: usize,
-    /// Key–value heads, each shared by `heads / kv_heads` consecutive query heads.
-    pub kv_heads: usize,
-    /// Features per head.
-    pub head_dim: usize,
-}
-
-impl Shape {
-    /// Query heads per key–value head.
-    pub const fn group(self) -> usize {
-        self.heads / self.kv_heads
-    }
-
-    /// Width of a row of queries, keys and values together.
-    pub const fn qkv_width(self) -> usize {
-        (self.heads + 2 * self.kv_heads) * self.head_dim
-    }
-
-    /// Width of a row of outputs.
-    pub const fn out_width(self) -> usize {
-        self.heads * self.head_dim
-    }
-
-    /// Where key head `kv` begins in a row of `qkv`.
-    const fn key_at(self, kv: usize) -> usize {
-        (self.heads + kv) * self.head_dim
-    }
-
-    /// Where value head `kv` begins in a row of `qkv`.
-    const fn value_at(self, kv: usize) -> usize {
-        (self.heads + self.kv_heads + kv) * self.head_dim
-    }
-
-    fn check(self) {
-        let Shape { heads, kv_heads, head_dim } = self;
-        assert!(
-            kv_heads > 0 && head_dim > 0 && heads > 0 && heads.is_multiple_of(kv_heads),
-            "attention: {heads} heads of {head_dim} must be a positive multiple of {kv_heads} key-value heads"
-        );
-    }
-}
 
 /// What forward and backward read.
 struct Input<'a, E> {
-    shape: Shape,
-    scale: f32,
-    segments: &'a [u32],
+    layer: &'a Attention,
+    /// `[heads]`
+    sinks: Option<&'a [f32]>,
+    /// First row of each row's document.
+    documents: &'a [u32],
+    /// First row from which on each row sees all up to itself.
+    starts: &'a [u32],
     qkv: &'a [E],
 }
 
 impl<'a, E: Elem> Input<'a, E> {
-    fn new(shape: Shape, scale: f32, segments: &'a [u32], qkv: &'a [E]) -> Self {
-        shape.check();
-        assert!(scale > 0.0, "attention: scale {scale} is not positive");
-        let n = segments.len();
-        assert!(qkv.len() == n * shape.qkv_width(), "attention: qkv is not [{n}, {}]", shape.qkv_width());
-        let causal = segments.iter().enumerate().all(|(row, &first)| first as usize <= row);
-        assert!(
-            causal && segments.is_sorted(),
-            "attention: segments must not decrease, nor exceed their row"
-        );
-        Input { shape, scale, segments, qkv }
+    fn new(
+        layer: &'a Attention,
+        sinks: Option<&'a [f32]>,
+        documents: &'a [u32],
+        starts: &'a [u32],
+        qkv: &'a [E],
+    ) -> Self {
+        let (n, width) = (documents.len(), layer.shape.qkv_width());
+        assert!(qkv.len() == n * width, "attention: qkv is not [{n}, {width}]");
+        check_sinks(layer, sinks);
+        Input { layer, sinks, documents, starts, qkv }
+    }
+
+    fn shape(&self) -> Shape {
+        self.layer.shape
     }
 
     fn rows(&self) -> usize {
-        self.segments.len()
+        self.starts.len()
     }
 
     /// Tiles of rows, the last of which may be short.
@@ -115,128 +86,213 @@ impl<'a, E: Elem> Input<'a, E> {
 
     /// Tasks of one pass: every key–value head of every tile of rows.
     fn tasks(&self) -> usize {
-        self.tiles() * self.shape.kv_heads
+        self.tiles() * self.shape().kv_heads
     }
 
-    /// The row after the last that sees a key of `tile`: rows that see its last key are the last that see any of it.
+    /// Whether some row of `tile` is one of those that stay visible.
+    fn keeps(&self, tile: usize) -> bool {
+        let (kept, last) = (self.layer.kept(), ((tile + 1) * TILE).min(self.rows()) - 1);
+        kept > 0 && self.documents[last] as usize + kept > tile * TILE
+    }
+
+    /// The row after the last that sees a key of `tile`: rows that see its last key are the last that see any of it,
+    /// unless its document keeps some.
     fn seen_by(&self, tile: usize) -> usize {
         let end = ((tile + 1) * TILE).min(self.rows());
-        self.segments.partition_point(|&start| (start as usize) < end)
+        let starts = if self.keeps(tile) { self.documents } else { self.starts };
+        starts.partition_point(|&start| (start as usize) < end)
+    }
+
+    /// The row after the last that sees a key of any of `tiles`.
+    fn reach(&self, tiles: &Range<usize>) -> usize {
+        if self.layer.kept() == 0 {
+            return self.seen_by(tiles.end - 1);
+        }
+        tiles.clone().map(|tile| self.seen_by(tile)).max().unwrap_or(0)
+    }
+
+    /// The tiles of keys that queries of `tile` see.
+    fn seen_from(&self, tile: usize) -> impl Iterator<Item = usize> {
+        // Later rows of the tile whose documents begin in it keep none before it.
+        let (document, kept) = (self.documents[tile * TILE] as usize, self.layer.kept());
+        let first = self.starts[tile * TILE] as usize / TILE;
+        let end = if kept > 0 { (document + kept).div_ceil(TILE).min(first) } else { 0 };
+        (document / TILE..end).chain(first..=tile)
     }
 
     /// Whether no row from `tile` on sees a key before it.
     fn starts_island(&self, tile: usize) -> bool {
-        self.segments[tile * TILE] as usize >= tile * TILE
+        let starts = if self.layer.kept() > 0 { self.documents } else { self.starts };
+        starts[tile * TILE] as usize >= tile * TILE
+    }
+
+    /// The mask whose rows are the keys of tile `key`, and its columns the queries of tile `query`.
+    fn keys_by_queries(&self, key: usize, query: usize) -> Mask {
+        let (documents, starts) = (self.documents, self.starts);
+        if self.keeps(key) {
+            Mask::kept_by_queries(documents, starts, self.layer.kept(), key * TILE, query * TILE)
+        } else {
+            Mask::keys_by_queries(starts, key * TILE, query * TILE)
+        }
+    }
+
+    /// The mask whose rows are the queries of tile `query`, and its columns the keys of tile `key`.
+    fn queries_by_keys(&self, query: usize, key: usize) -> Mask {
+        let (documents, starts) = (self.documents, self.starts);
+        if self.keeps(key) {
+            Mask::queries_by_kept(documents, starts, self.layer.kept(), query * TILE, key * TILE)
+        } else {
+            Mask::queries_by_keys(starts, query * TILE, key * TILE)
+        }
     }
 
     /// The key–value head and the tile of a task.
     fn task(&self, i: usize) -> (usize, usize) {
-        (i % self.shape.kv_heads, i / self.shape.kv_heads)
+        (i % self.shape().kv_heads, i / self.shape().kv_heads)
     }
 
-    /// The head that begins at feature `at` of each row.
-    fn head(&self, at: usize) -> Rows<'a, E> {
-        Rows::new(self.qkv, self.shape.qkv_width(), at, self.shape.head_dim)
+    /// Query head `head`.
+    fn queries(&self, head: usize) -> Rows<'a, E> {
+        let Shape { head_dim, .. } = self.shape();
+        Rows::new(self.qkv, self.shape().qkv_width(), head * head_dim, head_dim)
+    }
+
+    /// Key head `kv`.
+    fn keys(&self, kv: usize) -> Rows<'a, E> {
+        Rows::new(self.qkv, self.shape().qkv_width(), self.shape().key_at(kv), self.shape().head_dim)
+    }
+
+    /// Value head `kv`.
+    fn values(&self, kv: usize) -> Rows<'a, E> {
+        Rows::new(self.qkv, self.shape().qkv_width(), self.shape().value_at(kv), self.shape().value_dim)
     }
 }
 
-/// Multiplications and additions of a forward pass, counting only pairs of rows that see each other;
-/// a backward pass is conventionally 2.5 times that.
-pub fn flops(shape: Shape, segments: &[u32]) -> u64 {
-    let pairs: u64 = (0u64..).zip(segments).map(|(row, &first)| row + 1 - u64::from(first)).sum();
-    4 * pairs * shape.out_width() as u64
+fn check_sinks(layer: &Attention, sinks: Option<&[f32]>) {
+    let heads = layer.shape.heads;
+    assert!(sinks.is_none_or(|sinks| sinks.len() == heads), "attention: sinks are not [{heads}]");
 }
 
-/// Attention of every row to its own document up to itself (PKD-03).
+/// Attention of every row to its own document up to itself (PKD-03), or as much of that as the layer's window shows.
 ///
-/// * `scale`: factor of the scores, positive, usually 1/√head_dim
-/// * `segments [n]`: first row of each row's document; row `r` attends to `segments[r]..=r`. Must not decrease;
-///   a later first row than the document's makes a sliding window
-/// * `qkv [n, (heads + 2·kv_heads)·head_dim]`: all query heads, then key heads, then value heads; already rotated
-/// * `out [n, heads·head_dim]`
-/// * `lse [heads, n]`: natural log-sum-exp of the scaled scores, which [`backward`] needs
+/// * `sinks [heads]`: learned scores that take part in the softmax without a value, if the layer has them
+/// * `segments [n]`: first row of each row's document. With a full window row `r` attends to `segments[r]..=r`, and any
+///   first rows that do not decrease will do
+/// * `qkv [n, heads·head_dim + kv_heads·(head_dim + value_dim)]`: all query heads, then key heads, then value heads;
+///   already rotated
+/// * `out [n, heads·value_dim]`
+/// * `lse [heads, n]`: natural log-sum-exp of the scores, the sink's with them, which [`backward`] needs
 ///
 /// FLOPs: [`flops`].
 ///
 /// # Panics
-/// If a slice's length, the scale or the segments disagree with the above.
+/// If a slice's length, the layer or the segments disagree with the above.
 pub fn forward<E: Elem>(
     cpu: &Cpu,
-    shape: Shape,
-    scale: f32,
+    layer: &Attention,
+    sinks: Option<&[f32]>,
     segments: &[u32],
     qkv: &[E],
     out: &mut [E],
     lse: &mut [f32],
 ) {
-    let input = Input::new(shape, scale, segments, qkv);
-    let n = input.rows();
-    assert!(out.len() == n * shape.out_width(), "attention: out is not [{n}, {}]", shape.out_width());
-    assert!(lse.len() == n * shape.heads, "attention: lse is not [{}, {n}]", shape.heads);
-    let (out, lse, tasks) = (Disjoint::new(out), Disjoint::new(lse), input.tasks());
-    cpu.pool.run(tasks, |i| {
-        // Late tiles see the most keys: heaviest first leaves the threads even.
-        let (kv, tile) = input.task(tasks - 1 - i);
-        forward::query_tile(cpu.isa, &input, kv, tile, &out, &lse);
+    layer.check();
+    let (n, Shape { heads, .. }) = (segments.len(), layer.shape);
+    let width = layer.shape.out_width();
+    assert!(out.len() == n * width, "attention: out is not [{n}, {width}]");
+    assert!(lse.len() == n * heads, "attention: lse is not [{heads}, {n}]");
+    layer.with_starts(segments, |starts| {
+        let input = Input::new(layer, sinks, segments, starts, qkv);
+        let (out, lse, tasks) = (Disjoint::new(out), Disjoint::new(lse), input.tasks());
+        cpu.pool.run(tasks, |i| {
+            // Late tiles see the most keys: heaviest first leaves the threads even.
+            let (kv, tile) = input.task(tasks - 1 - i);
+            forward::query_tile(cpu.isa, &input, kv, tile, &out, &lse);
+        });
     });
 }
 
-/// Gradient of [`forward`] with respect to `qkv`, which is written in full.
+/// Gradient of [`forward`] with respect to `qkv`, which is written in full, and to `sinks`.
 ///
 /// * `out`, `lse`: as [`forward`] left them
-/// * `d_out [n, heads·head_dim]`
-/// * `d_qkv [n, (heads + 2·kv_heads)·head_dim]`
+/// * `d_out [n, heads·value_dim]`
+/// * `d_qkv [n, heads·head_dim + kv_heads·(head_dim + value_dim)]`
+/// * `d_sinks [heads]`, given exactly when sinks are, and whether to add to what it holds
 ///
 /// # Panics
-/// If a slice's length or the segments disagree with the above.
+/// If a slice's length, the layer or the segments disagree with the above.
 pub fn backward<E: Elem>(
     cpu: &Cpu,
-    shape: Shape,
-    scale: f32,
+    layer: &Attention,
+    sinks: Option<&[f32]>,
     segments: &[u32],
     qkv: &[E],
-    out: &[E],
-    lse: &[f32],
+    (out, lse): (&[E], &[f32]),
     d_out: &[E],
     d_qkv: &mut [E],
+    d_sinks: Option<(&mut [f32], bool)>,
 ) {
-    let input = Input::new(shape, scale, segments, qkv);
-    let n = input.rows();
-    assert!(out.len() == n * shape.out_width(), "attention: out is not [{n}, {}]", shape.out_width());
-    assert!(d_out.len() == out.len(), "attention: d_out is not [{n}, {}]", shape.out_width());
-    assert!(lse.len() == n * shape.heads, "attention: lse is not [{}, {n}]", shape.heads);
-    assert!(d_qkv.len() == qkv.len(), "attention: d_qkv is not [{n}, {}]", shape.qkv_width());
-    let (output, d_qkv) = (Output { out, lse, d_out }, Disjoint::new(d_qkv));
-    let width = operands::width(shape.head_dim, arithmetic::per::<E>(cpu.isa));
+    layer.check();
+    let (n, Shape { heads, .. }) = (segments.len(), layer.shape);
+    let width = layer.shape.out_width();
+    assert!(out.len() == n * width, "attention: out is not [{n}, {width}]");
+    assert!(d_out.len() == out.len(), "attention: d_out is not [{n}, {width}]");
+    assert!(lse.len() == n * heads, "attention: lse is not [{heads}, {n}]");
+    assert!(d_qkv.len() == qkv.len(), "attention: d_qkv is not like qkv");
+    layer.with_starts(segments, |starts| {
+        let input = Input::new(layer, sinks, segments, starts, qkv);
+        let output = Output { out, lse, d_out };
+        let rows = |tile: usize| tile * TILE..((tile + 1) * TILE).min(n);
+        scratch::with(n * heads, |delta: &mut [f32]| {
+            let shared = Disjoint::new(delta);
+            cpu.pool.run(input.tiles(), |i| backward::delta_rows(cpu.isa, &input, &output, rows(i), &shared));
+            match (sinks, d_sinks) {
+                (Some(sinks), Some((d_sinks, add))) => {
+                    assert!(d_sinks.len() == heads, "attention: d_sinks is not [{heads}]");
+                    backward::sinks(cpu, sinks, lse, delta, d_sinks, add);
+                }
+                (None, None) => {}
+                _ => panic!("attention: d_sinks is given exactly when sinks are"),
+            }
+            by_strips(cpu, &input, &output, delta, d_qkv);
+        });
+    });
+}
+
+/// The gradient of `qkv`, from `delta [heads, n]`.
+fn by_strips<E: Elem>(
+    cpu: &Cpu,
+    input: &Input<'_, E>,
+    output: &Output<'_, E>,
+    delta: &[f32],
+    d_qkv: &mut [E],
+) {
+    let (n, shape, d_qkv) = (input.rows(), input.shape(), Disjoint::new(d_qkv));
+    let width = Widths::new(shape, arithmetic::per::<E>(cpu.isa)).key;
     let (tiles, padded) = (input.tiles(), input.tiles() * TILE);
     let rows = |tile: usize| tile * TILE..((tile + 1) * TILE).min(n);
     scratch::with((tiles + 1) * (1 + MOST_STRIPS), |cuts: &mut [u32]| {
         let (islands, cuts) = cuts.split_at_mut(tiles + 1);
-        let islands = find_islands(&input, islands);
+        let islands = find_islands(input, islands);
         let slots = strips_per_island(shape, islands.len() - 1);
-        let cuts = cut_islands(&input, islands, slots, cuts);
+        let cuts = cut_islands(input, islands, slots, cuts);
         let strip = |at: usize| cuts[at] as usize..cuts[at + 1] as usize;
-        scratch::with(n * shape.heads, |delta: &mut [f32]| {
-            let shared = Disjoint::new(delta);
-            cpu.pool.run(tiles, |i| backward::delta_rows(cpu.isa, &input, &output, rows(i), &shared));
-            let delta = &*delta;
-            scratch::with(slots * shape.heads * padded * width, |sums: &mut [f32]| {
-                let sums = QuerySums { data: Disjoint::new(sums), rows: padded, heads: shape.heads, width };
-                cpu.pool.run((cuts.len() - 1) * shape.kv_heads, |i| {
-                    let (at, kv) = (i / shape.kv_heads, i % shape.kv_heads);
-                    let strip = Strip { kv, tiles: strip(at), slot: at % slots };
-                    if !strip.tiles.is_empty() {
-                        backward::strip(cpu.isa, &input, &output, &strip, delta, &sums, &d_qkv);
-                    }
+        scratch::with(slots * shape.heads * padded * width, |sums: &mut [f32]| {
+            let sums = QuerySums { data: Disjoint::new(sums), rows: padded, heads: shape.heads, width };
+            cpu.pool.run((cuts.len() - 1) * shape.kv_heads, |i| {
+                let (at, kv) = (i / shape.kv_heads, i % shape.kv_heads);
+                let strip = Strip { kv, tiles: strip(at), slot: at % slots };
+                if !strip.tiles.is_empty() {
+                    backward::strip(cpu.isa, input, output, &strip, delta, &sums, &d_qkv);
+                }
+            });
+            cpu.pool.run(tiles, |i| {
+                let island = islands.partition_point(|&start| start as usize <= i) - 1;
+                let shares = (0..slots).filter(|slot| {
+                    let tiles = strip(island * slots + slot);
+                    !tiles.is_empty() && tiles.start <= i && i * TILE < input.reach(&tiles)
                 });
-                cpu.pool.run(tiles, |i| {
-                    let island = islands.partition_point(|&start| start as usize <= i) - 1;
-                    let shares = (0..slots).filter(|slot| {
-                        let tiles = strip(island * slots + slot);
-                        !tiles.is_empty() && tiles.start <= i && i * TILE < input.seen_by(tiles.end - 1)
-                    });
-                    backward::settle_queries(cpu.isa, &input, rows(i), shares, &sums, &d_qkv);
-                });
+                backward::settle_queries(cpu.isa, input, rows(i), shares, &sums, &d_qkv);
             });
         });
     });

@@ -1,14 +1,27 @@
 //! Operands of the products over tiles, packed from rows of storage.
 
 use super::arithmetic::Arithmetic;
+use super::layer::Shape;
 use super::tile::TILE;
 use crate::simd::{Elem, Simd, for_lanes};
 use crate::tape::DType;
 use half::bf16;
 
-/// `head_dim` padded so that rows are whole vectors of units, `per` values each, of every instruction set.
-pub(super) const fn width(head_dim: usize, per: usize) -> usize {
-    head_dim.next_multiple_of(16 * per)
+/// Features of heads, padded so that rows are whole vectors of units of every instruction set.
+#[derive(Clone, Copy)]
+pub(super) struct Widths {
+    /// Of queries and keys.
+    pub(super) key: usize,
+    /// Of values and outputs.
+    pub(super) value: usize,
+}
+
+impl Widths {
+    /// For units of `per` values each.
+    pub(super) const fn new(shape: Shape, per: usize) -> Widths {
+        let Shape { head_dim, value_dim, .. } = shape;
+        Widths { key: head_dim.next_multiple_of(16 * per), value: value_dim.next_multiple_of(16 * per) }
+    }
 }
 
 /// One head of consecutive rows of storage.
@@ -16,24 +29,24 @@ pub(super) const fn width(head_dim: usize, per: usize) -> usize {
 pub(super) struct Rows<'a, E> {
     data: &'a [E],
     stride: usize,
-    head_dim: usize,
+    features: usize,
 }
 
 impl<'a, E: Elem> Rows<'a, E> {
-    /// `head_dim` elements from `at` on in each row of `stride` elements.
-    pub(super) fn new(data: &'a [E], stride: usize, at: usize, head_dim: usize) -> Self {
-        Rows { data: &data[at..], stride, head_dim }
+    /// `features` elements from `at` on in each row of `stride` elements.
+    pub(super) fn new(data: &'a [E], stride: usize, at: usize, features: usize) -> Self {
+        Rows { data: &data[at..], stride, features }
     }
 
     #[inline(always)]
     pub(super) fn row(&self, i: usize) -> &'a [E] {
-        &self.data[i * self.stride..][..self.head_dim]
+        &self.data[i * self.stride..][..self.features]
     }
 
     /// `count` rows from `first` on as units along the features: `[TILE, width / PER]`, padded with zeros to `width`.
     #[inline(always)]
     fn pack<S: Simd, A: Arithmetic<S>>(&self, first: usize, count: usize, to: &mut [f32], width: usize) {
-        assert!(self.head_dim <= width && count <= TILE && to.len() * A::PER >= count * width);
+        assert!(self.features <= width && count <= TILE && to.len() * A::PER >= count * width);
         for (i, to) in to.chunks_exact_mut(width / A::PER).enumerate().take(count) {
             let row = self.row(first + i);
             match (A::PER, E::DTYPE) {
@@ -59,13 +72,13 @@ impl<'a, E: Elem> Rows<'a, E> {
         if A::PER == 1 {
             return self.pack::<S, A>(first, count, to, width);
         }
-        assert!(self.head_dim <= width && count <= TILE && to.len() * 2 >= count * width);
+        assert!(self.features <= width && count <= TILE && to.len() * 2 >= count * width);
         for (i, to) in to.chunks_exact_mut(width).enumerate().take(count.div_ceil(2)) {
             let low = self.row(first + 2 * i);
             let high = if 2 * i + 1 < count { Some(self.row(first + 2 * i + 1)) } else { None };
-            to[self.head_dim..].fill(0.0);
+            to[self.features..].fill(0.0);
             // SAFETY: `i + n` stays within both rows and `to`, which is no shorter.
-            for_lanes!(S, self.head_dim, |i, n| unsafe {
+            for_lanes!(S, self.features, |i, n| unsafe {
                 let units = match high {
                     Some(high) => E::zip_n::<S>(low.as_ptr().add(i), high.as_ptr().add(i), n),
                     None => A::pair(E::load_n::<S>(low.as_ptr().add(i), n), S::splat(0.0)),
