@@ -1,6 +1,6 @@
 //! The op on the tape.
 
-use super::Tables;
+use super::{Heads, Tables};
 use crate::tape::{Frame, Node, Tape, Uses, Var};
 use crate::with_elem;
 use std::sync::Arc;
@@ -8,15 +8,20 @@ use std::sync::Arc;
 struct Rope {
     positions: Var,
     x: Var,
-    heads: usize,
+    heads: Heads,
     tables: Arc<Tables>,
-    head_dim: usize,
 }
 
 impl Tape {
-    /// Rotates the first `heads` heads of each row of `x` `[n, …]` in place by `positions` `[n]`.
+    /// Rotates the first `heads` heads of each row of `x` `[n, …]` in place by `positions` `[n]`, half-split and whole.
     pub fn rope(&mut self, x: Var, positions: Var, heads: usize, head_dim: usize, tables: &Arc<Tables>) {
-        self.push(Rope { positions, x, heads, tables: Arc::clone(tables), head_dim });
+        assert_eq!(head_dim, tables.dim(), "rope: the tables are for another head_dim");
+        self.rope_heads(x, positions, Heads::whole(heads, head_dim), tables);
+    }
+
+    /// Rotates features of `heads` of each row of `x` `[n, …]` in place by `positions` `[n]`.
+    pub fn rope_heads(&mut self, x: Var, positions: Var, heads: Heads, tables: &Arc<Tables>) {
+        self.push(Rope { positions, x, heads, tables: Arc::clone(tables) });
     }
 }
 
@@ -45,7 +50,7 @@ impl Node for Rope {
         let stride = f.info(self.x).cols;
         with_elem!(f.dtype(self.x), E => {
             let x: &mut [E] = f.write(self.x);
-            super::forward(f.cpu, &self.tables, f.read(self.positions), x, stride, self.heads, self.head_dim);
+            super::forward(f.cpu, &self.tables, f.read(self.positions), x, stride, self.heads);
         });
     }
 
@@ -53,7 +58,7 @@ impl Node for Rope {
         let stride = f.info(self.x).cols;
         with_elem!(f.dtype(self.x), E => {
             let dx: &mut [E] = f.grad_mut(self.x);
-            super::backward(f.cpu, &self.tables, f.read(self.positions), dx, stride, self.heads, self.head_dim);
+            super::backward(f.cpu, &self.tables, f.read(self.positions), dx, stride, self.heads);
         });
     }
 }
