@@ -149,6 +149,14 @@ impl<'a, T> Disjoint<'a, T> {
         self.pointer
     }
 
+    /// The elements `start..end`, to be cut further.
+    pub fn part(&self, start: usize, end: usize) -> Disjoint<'_, T> {
+        assert!(start <= end && end <= self.len, "part {start}..{end} of {}", self.len);
+        // SAFETY: in bounds by the assertion.
+        let pointer = unsafe { self.pointer.add(start) };
+        Disjoint { pointer, len: end - start, _borrow: std::marker::PhantomData }
+    }
+
     /// The elements `start..end`.
     ///
     /// # Safety

@@ -2,7 +2,7 @@
 
 use super::blocks::{Blocks, part, steps};
 use super::kernel::{Cols, Kernel, Place, Rows};
-use super::pack::{Source, pack, panel_len};
+use super::pack::{pack, panel_len};
 use super::{Output, Product};
 use crate::Cpu;
 use crate::pool::Disjoint;
@@ -19,10 +19,10 @@ const MAX_TILE: usize = 14 * 32;
 struct Tile([f32; MAX_TILE]);
 
 /// The part of b that is packed at one time.
-struct Packed<'a> {
-    cols: Range<usize>,
-    k: Range<usize>,
-    data: &'a [f32],
+pub(super) struct Packed<'a> {
+    pub(super) cols: Range<usize>,
+    pub(super) k: Range<usize>,
+    pub(super) data: &'a [f32],
 }
 
 impl Packed<'_> {
@@ -35,6 +35,40 @@ impl Packed<'_> {
     fn block<K: Kernel>(&self, k: usize) -> usize {
         panel_len::<K>(self.width::<K>(), k - self.k.start)
     }
+
+    /// How packing is cut, if `want` tasks should come about.
+    pub(super) fn cut<K: Kernel>(&self, want: usize) -> PackTasks {
+        let panels = self.cols.len().div_ceil(K::COLS);
+        let k_blocks = self.k.len().div_ceil(K::K_BLOCK);
+        let group = (panels * k_blocks).div_ceil(want).clamp(1, 8);
+        PackTasks { k_blocks, group, groups: panels.div_ceil(group) }
+    }
+}
+
+/// Packing as tasks: groups of panels of each K-block.
+#[derive(Clone, Copy, Default)]
+pub(super) struct PackTasks {
+    k_blocks: usize,
+    /// Panels per task.
+    group: usize,
+    groups: usize,
+}
+
+impl PackTasks {
+    pub(super) fn count(self) -> usize {
+        self.k_blocks * self.groups
+    }
+}
+
+/// Where tiles are summed if c is narrower and takes several passes: `first` of c lies at their start.
+pub(super) struct Sums<'a> {
+    pub(super) data: Output<'a, f32>,
+    pub(super) first: (usize, usize),
+}
+
+/// Whether c is too narrow to hold the sums of several passes.
+pub(super) fn sums_aside<K: Kernel, C: Elem>(k: usize) -> bool {
+    !matches!(C::DTYPE, DType::F32) && k > K::K_BLOCK
 }
 
 /// Computes `c = a·b` with one kernel.
@@ -44,17 +78,20 @@ pub(super) fn run<K: Kernel, A: Elem, B: Elem, C: Elem>(
     c: &Output<'_, C>,
 ) {
     let (m, n, k) = product.dims;
-    let partial = !matches!(C::DTYPE, DType::F32) && k > K::K_BLOCK;
+    let partial = sums_aside::<K, C>(k);
     let blocks = Blocks::new::<K>(product.dims, cpu.pool.threads(), partial);
     let room = panel_len::<K>(blocks.packed_cols.next_multiple_of(K::COLS), blocks.packed_k.min(k));
     scratch::with(if partial { m * blocks.packed_cols } else { 0 }, |sums: &mut [f32]| {
-        // Where tiles are summed if c is narrower and takes several passes.
-        let sums = Output { data: Disjoint::new(sums), ld: blocks.packed_cols, accumulate: false };
+        let data = Output { data: Disjoint::new(sums), ld: blocks.packed_cols, accumulate: false };
+        let mut sums = Sums { data, first: (0, 0) };
         scratch::with(room, |data: &mut [f32]| {
             for cols in steps(0..n, blocks.packed_cols) {
+                sums.first.1 = cols.start;
                 for k in steps(0..k, blocks.packed_k) {
                     let mut packed = Packed { cols: cols.clone(), k, data: &[] };
-                    pack_b::<K, B>(cpu, product.b_source(), product.round, &packed, data);
+                    let (to, cut) = (Disjoint::new(data), packed.cut::<K>(4 * cpu.pool.threads()));
+                    cpu.pool
+                        .run(cut.count(), |task| pack_task::<K, A, B>(cpu, product, &packed, cut, task, &to));
                     packed.data = data;
                     multiply::<K, A, B, C>(cpu, product, &packed, &blocks, partial.then_some(&sums), c);
                 }
@@ -63,25 +100,25 @@ pub(super) fn run<K: Kernel, A: Elem, B: Elem, C: Elem>(
     });
 }
 
-/// Packs b by panels in parallel.
-fn pack_b<K: Kernel, B: Elem>(cpu: &Cpu, b: Source<'_, B>, round: bool, part: &Packed<'_>, data: &mut [f32]) {
-    let panels = part.cols.len().div_ceil(K::COLS);
-    let k_blocks = part.k.len().div_ceil(K::K_BLOCK);
-    let group = (panels * k_blocks).div_ceil(4 * cpu.pool.threads()).clamp(1, 8);
-    let groups = panels.div_ceil(group);
-    let data = Disjoint::new(data);
-    cpu.pool.run(k_blocks * groups, |task| {
-        let (block, panel) = (task / groups, task % groups * group);
-        let from = part.k.start + block * K::K_BLOCK;
-        let k = from..(from + K::K_BLOCK).min(part.k.end);
-        let from = part.cols.start + panel * K::COLS;
-        let cols = from..(from + group * K::COLS).min(part.cols.end);
-        let len = panel_len::<K>(K::COLS, k.len());
-        let at = part.block::<K>(k.start) + panel * len;
-        // SAFETY: each task owns its panels.
-        let out = unsafe { data.slice(at, at + cols.len().div_ceil(K::COLS) * len) };
-        pack::<K, Cols, B>(cpu.isa, b, cols, k, round, out);
-    });
+/// Packs one task's panels of b.
+pub(super) fn pack_task<K: Kernel, A: Elem, B: Elem>(
+    cpu: &Cpu,
+    product: &Product<'_, A, B>,
+    part: &Packed<'_>,
+    cut: PackTasks,
+    task: usize,
+    data: &Disjoint<'_, f32>,
+) {
+    let (block, panel) = (task / cut.groups, task % cut.groups * cut.group);
+    let from = part.k.start + block * K::K_BLOCK;
+    let k = from..(from + K::K_BLOCK).min(part.k.end);
+    let from = part.cols.start + panel * K::COLS;
+    let cols = from..(from + cut.group * K::COLS).min(part.cols.end);
+    let len = panel_len::<K>(K::COLS, k.len());
+    let at = part.block::<K>(k.start) + panel * len;
+    // SAFETY: each task owns its panels.
+    let out = unsafe { data.slice(at, at + cols.len().div_ceil(K::COLS) * len) };
+    pack::<K, Cols, B>(cpu.isa, product.b_source(), cols, k, product.round, out);
 }
 
 /// Multiplies the packed part of b by all of a, tiles of c in parallel.
@@ -90,27 +127,42 @@ fn multiply<K: Kernel, A: Elem, B: Elem, C: Elem>(
     product: &Product<'_, A, B>,
     packed: &Packed<'_>,
     blocks: &Blocks,
-    sums: Option<&Output<'_, f32>>,
+    sums: Option<&Sums<'_>>,
     c: &Output<'_, C>,
 ) {
-    let (m, _, whole_k) = product.dims;
     let Blocks { row_tasks, col_tasks, .. } = *blocks;
     cpu.pool.run(row_tasks * col_tasks, |task| {
-        let rows = part(&(0..m), K::ROWS, row_tasks, task / col_tasks);
+        let rows = part(&(0..product.dims.0), K::ROWS, row_tasks, task / col_tasks);
         let cols = part(&packed.cols, K::COLS, col_tasks, task % col_tasks);
         let room = panel_len::<K>(rows.len().next_multiple_of(K::ROWS), packed.k.len().min(K::K_BLOCK));
-        scratch::with(room, |packed_a: &mut [f32]| {
-            for k in steps(packed.k.clone(), K::K_BLOCK) {
-                let len = panel_len::<K>(rows.len().next_multiple_of(K::ROWS), k.len());
-                let packed_a = &mut packed_a[..len];
-                let round = product.round;
-                pack::<K, Rows, A>(cpu.isa, product.a_source(), rows.clone(), k.clone(), round, packed_a);
-                // SAFETY: this task's rows and columns are its own, and lie in c by the check at entry.
-                unsafe {
-                    pass::<K, C>(cpu, (rows.clone(), cols.clone(), k), whole_k, packed_a, packed, sums, c)
-                };
-            }
-        });
+        // SAFETY: this task's rows and columns are its own, and lie in c by the check at entry.
+        unsafe { multiply_task::<K, A, B, C>(cpu, product, packed, (rows, cols), room, sums, c) };
+    });
+}
+
+/// Multiplies some rows of a by some columns of the packed part of b; `room` holds a K-block of the rows.
+///
+/// # Safety
+/// The caller owns those rows and columns of c and of the sums, which hold them.
+pub(super) unsafe fn multiply_task<K: Kernel, A: Elem, B: Elem, C: Elem>(
+    cpu: &Cpu,
+    product: &Product<'_, A, B>,
+    packed: &Packed<'_>,
+    (rows, cols): (Range<usize>, Range<usize>),
+    room: usize,
+    sums: Option<&Sums<'_>>,
+    c: &Output<'_, C>,
+) {
+    let whole_k = product.dims.2;
+    scratch::with(room, |packed_a: &mut [f32]| {
+        for k in steps(packed.k.clone(), K::K_BLOCK) {
+            let len = panel_len::<K>(rows.len().next_multiple_of(K::ROWS), k.len());
+            let packed_a = &mut packed_a[..len];
+            let round = product.round;
+            pack::<K, Rows, A>(cpu.isa, product.a_source(), rows.clone(), k.clone(), round, packed_a);
+            // SAFETY: the caller's promise.
+            unsafe { pass::<K, C>(cpu, (rows.clone(), cols.clone(), k), whole_k, packed_a, packed, sums, c) };
+        }
     });
 }
 
@@ -124,7 +176,7 @@ unsafe fn pass<K: Kernel, C: Elem>(
     whole_k: usize,
     packed_a: &[f32],
     packed_b: &Packed<'_>,
-    sums: Option<&Output<'_, f32>>,
+    sums: Option<&Sums<'_>>,
     c: &Output<'_, C>,
 ) {
     const { assert!(K::ROWS * K::COLS <= MAX_TILE) };
@@ -145,7 +197,7 @@ unsafe fn pass<K: Kernel, C: Elem>(
                     }
                     None => tile::<K, C, C>(cpu, units, (a, b), c_tile, size, c_before),
                     Some(sums) => {
-                        let sum = sums.place(rows.start, cols.start - packed_b.cols.start);
+                        let sum = sums.data.place(rows.start - sums.first.0, cols.start - sums.first.1);
                         let so_far = (k.start > 0).then_some(sum.read());
                         match (k.start, k.end == whole_k) {
                             (_, true) => tile::<K, C, f32>(cpu, units, (a, b), c_tile, size, so_far),

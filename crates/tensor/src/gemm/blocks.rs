@@ -7,10 +7,10 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 /// Packed elements of b that exist at one time (32 MiB).
-const PACKED: usize = 8 << 20;
+pub(super) const PACKED: usize = 8 << 20;
 
 /// Columns below which b is cut along k instead; so many columns of fp32 sums exist at one time.
-const NARROW: usize = 1024;
+pub(super) const NARROW: usize = 1024;
 
 /// Tasks per thread: enough to even out threads that are slowed by others.
 const TASKS: usize = 3;
@@ -35,15 +35,28 @@ impl Blocks {
         let packed_cols = if n <= room { n } else { room.next_multiple_of(K::COLS) };
         let room = PACKED / packed_cols.next_multiple_of(K::COLS) / units::<K>(K::K_BLOCK);
         let packed_k = room.max(1) * K::K_BLOCK;
-        // A task's rows of a fill half the second-level cache, so that they stay while columns pass by.
-        let row_bytes = size_of::<f32>() * units::<K>(k.min(K::K_BLOCK)).max(1);
-        let most_rows = (second_level_cache() / 2 / row_bytes).max(4 * K::ROWS);
-        let want = if threads > 1 { threads * TASKS } else { 1 };
-        let row_tasks = m.div_ceil(most_rows).max(want.min(m.div_ceil(4 * K::ROWS)));
-        // Columns are cut where rows are too few, because each part packs the rows again.
-        let col_tasks = want.div_ceil(row_tasks).min(packed_cols.div_ceil(4 * K::COLS));
+        let most_rows = most_rows::<K>(k.min(K::K_BLOCK));
+        let (row_tasks, col_tasks) = tasks::<K>(m, packed_cols, most_rows, wanted(threads));
         Blocks { packed_cols, packed_k, row_tasks, col_tasks }
     }
+}
+
+/// Tasks that all work of a region should make at least.
+pub(super) fn wanted(threads: usize) -> usize {
+    if threads > 1 { threads * TASKS } else { 1 }
+}
+
+/// A task's rows of a, `k` wide, fill half the second-level cache, so that they stay while columns pass by.
+pub(super) fn most_rows<K: Kernel>(k: usize) -> usize {
+    let row_bytes = size_of::<f32>() * units::<K>(k).max(1);
+    (second_level_cache() / 2 / row_bytes).max(4 * K::ROWS)
+}
+
+/// Parts of m rows, of which a task takes `most_rows` at most, and of columns, so that `want` tasks come about.
+pub(super) fn tasks<K: Kernel>(m: usize, cols: usize, most_rows: usize, want: usize) -> (usize, usize) {
+    let row_tasks = m.div_ceil(most_rows).max(want.min(m.div_ceil(4 * K::ROWS)));
+    // Columns are cut where rows are too few, because each part packs the rows again.
+    (row_tasks, want.div_ceil(row_tasks).min(cols.div_ceil(4 * K::COLS)))
 }
 
 /// Part `i` of `parts` of a range, in whole panels of `lanes`, as even as these allow.

@@ -1,7 +1,8 @@
 //! Matrix products, after Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (2008).
 //!
 //! Operands are packed into panels by [`pack`], which a microkernel (one file each) multiplies tile by tile;
-//! [`blocked`] drives it over cache blocks and threads, [`small`] serves a few rows without packing.
+//! [`blocked`] drives it over cache blocks and threads, [`small`] serves a few rows without packing, and [`grouped()`]
+//! takes many products at once.
 //! Each element of c is the sum, in order, of its K-blocks' sums ([`crate::order`]): neither the number of
 //! threads nor the size of a cache changes a bit. Products are 2·m·n·k FLOPs.
 
@@ -14,6 +15,7 @@ mod avx512bf16;
 pub mod bench;
 mod blocked;
 mod blocks;
+mod grouped;
 mod kernel;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -22,6 +24,8 @@ mod portable;
 mod small;
 #[cfg(test)]
 mod tests;
+
+pub use grouped::{Job, grouped};
 
 use crate::Cpu;
 use crate::pool::Disjoint;

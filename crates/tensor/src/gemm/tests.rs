@@ -1,6 +1,6 @@
+use super::{Job, Precision, View, gemm, grouped};
 #[cfg(target_arch = "x86_64")]
 use super::{Output, Product, avx512bf16, blocked};
-use super::{Precision, View, gemm};
 use crate::Cpu;
 use crate::isa::Isa;
 use crate::ops::testing::{assert_close, random, stored, wide};
@@ -177,4 +177,78 @@ fn a_view_that_is_too_small_is_refused() {
     let cpu = Cpu::with_isa(Isa::portable(), 1);
     let (a, b, mut c) = ([0.0f32; 8], [0.0f32; 19], [0.0f32; 10]);
     gemm(&cpu, Precision::Fp32, (2, 5, 4), View::rows(&a, 4), View::rows(&b, 5), &mut c, 5, false);
+}
+
+/// Products of runs of rows by weights of their own, as experts have them: k constant, or m and n constant.
+fn check_grouped<A: Elem, B: Elem, C: Elem>(precision: Precision, rows: &[usize], (n, k): (usize, usize)) {
+    let offsets: Vec<usize> = std::iter::once(0)
+        .chain(rows.iter().scan(0, |sum, rows| {
+            *sum += rows;
+            Some(*sum)
+        }))
+        .collect();
+    let all = offsets[rows.len()];
+    let (x, dy) = (stored::<A>(&random(1, all * k, 1.0)), stored::<A>(&random(2, all * n, 1.0)));
+    let (w, x_b) = (stored::<B>(&random(3, rows.len() * n * k, 1.0)), stored::<B>(&random(4, all * k, 1.0)));
+    let forward = |e: usize| Job {
+        dims: (rows[e], n, k),
+        a: View::rows(&x[offsets[e] * k..offsets[e + 1] * k], k),
+        b: View::rows(&w[e * n * k..(e + 1) * n * k], k).t(),
+        c: offsets[e] * n,
+    };
+    let weights = |e: usize| Job {
+        dims: (n, k, rows[e]),
+        a: View::rows(&dy[offsets[e] * n..offsets[e + 1] * n], n).t(),
+        b: View::rows(&x_b[offsets[e] * k..offsets[e + 1] * k], k),
+        c: e * n * k,
+    };
+    for accumulate in [false, true] {
+        for isa in Isa::available() {
+            let one = Cpu::with_isa(isa, 1);
+            let (y, dw) =
+                (stored::<C>(&random(5, all * n, 1.0)), stored::<C>(&random(6, rows.len() * n * k, 1.0)));
+            let (mut want_y, mut want_dw) = (y.clone(), dw.clone());
+            for e in 0..rows.len() {
+                let Job { dims, a, b, c } = forward(e);
+                gemm(&one, precision, dims, a, b, &mut want_y[c..], n, accumulate);
+                let Job { dims, a, b, c } = weights(e);
+                gemm(&one, precision, dims, a, b, &mut want_dw[c..], k, accumulate);
+            }
+            for threads in 1..4 {
+                let cpu = Cpu::with_isa(isa, threads);
+                let (mut y, mut dw) = (y.clone(), dw.clone());
+                grouped(&cpu, precision, rows.len(), forward, &mut y, accumulate);
+                grouped(&cpu, precision, rows.len(), weights, &mut dw, accumulate);
+                assert!(wide(&y) == wide(&want_y), "{isa} {precision:?} {rows:?} {n} {k}: y");
+                assert!(wide(&dw) == wide(&want_dw), "{isa} {precision:?} {rows:?} {n} {k}: dw");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_group_has_the_bits_of_its_products() {
+    let many: Vec<usize> = (0..70).map(|e| e * 7 % 33).collect();
+    for rows in [&[37, 0, 5, 130, 17][..], &[0, 0], &[300], &[], &many] {
+        for shape in [(33, 21), (70, 300)] {
+            check_grouped::<f32, f32, f32>(Precision::Fp32, rows, shape);
+            check_grouped::<bf16, f32, bf16>(Precision::Bf16, rows, shape);
+        }
+    }
+}
+
+#[test]
+fn a_group_is_cut_into_batches_that_can_be_packed() {
+    // 9 MiB of weights each, and 36 MiB, which are too much at once.
+    check_grouped::<f32, f32, f32>(Precision::Fp32, &[18, 3, 19, 21, 18], (1150, 2050));
+    check_grouped::<bf16, f32, bf16>(Precision::Bf16, &[17], (2300, 4100));
+}
+
+#[test]
+#[should_panic(expected = "parts of c overlap")]
+fn a_group_whose_parts_overlap_is_refused() {
+    let cpu = Cpu::with_isa(Isa::portable(), 1);
+    let (x, mut c) = ([0.0f32; 4], [0.0f32; 8]);
+    let job = |_| Job { dims: (2, 2, 2), a: View::rows(&x[..], 2), b: View::rows(&x[..], 2), c: 0 };
+    grouped(&cpu, Precision::Fp32, 2, job, &mut c, false);
 }
