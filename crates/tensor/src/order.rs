@@ -1,7 +1,8 @@
 //! Every constant that orders a sum, in one place: changing one changes bits, so it changes results
 //! between versions, never between thread counts.
 
-/// Rows per block of a reduction over rows (weight gradients of norms); blocks are added in order.
+/// Rows per block of a reduction over rows (weight gradients of norms, bias gradients of experts, statistics of routers);
+/// blocks are added in order.
 pub const REDUCE_ROWS: usize = 64;
 
 /// Elements per block of a sum over a flat buffer (global norm, the denominator of a softmax).

@@ -12,6 +12,8 @@ mod schedule;
 #[cfg(test)]
 mod tests;
 mod traffic;
+#[cfg(test)]
+mod variants;
 
 pub use frame::Frame;
 pub use params::{Layout, LayoutBuilder, ParamId, View};

@@ -22,30 +22,47 @@ pub struct Program {
     times: Option<Vec<OpTime>>,
 }
 
-/// Keys and values of every layer for decoding: `[layers, slots, capacity, width]` each, fp32.
+/// Keys and values of every layer for decoding: `[layers, slots, capacity, width]` each, fp32. Layers may have narrower
+/// rows than the widest, for which each has room.
 pub struct KvCache {
     /// Number of sequences it can hold.
     pub slots: usize,
     /// Tokens per sequence.
     pub capacity: usize,
-    /// kv_heads · head_dim.
-    pub width: usize,
+    /// The widest layer's kv_heads · head_dim.
+    pub key_width: usize,
+    /// The widest layer's kv_heads · value_dim; 0 where values are the first features of keys.
+    pub value_width: usize,
     keys: Slab,
     values: Slab,
 }
 
 impl KvCache {
     /// An empty cache.
-    pub fn new(layers: usize, slots: usize, capacity: usize, width: usize) -> KvCache {
-        let bytes = layers * slots * capacity * width * 4;
-        KvCache { slots, capacity, width, keys: Slab::new(bytes), values: Slab::new(bytes) }
+    pub fn new(
+        layers: usize,
+        slots: usize,
+        capacity: usize,
+        key_width: usize,
+        value_width: usize,
+    ) -> KvCache {
+        let slab = |width: usize| Slab::new(layers * slots * capacity * width * 4);
+        KvCache { slots, capacity, key_width, value_width, keys: slab(key_width), values: slab(value_width) }
     }
 
-    /// Keys and values of one layer, `[slots, capacity, width]` each.
-    pub fn layer(&mut self, layer: usize) -> (&mut [f32], &mut [f32]) {
-        let len = self.slots * self.capacity * self.width;
-        let range = layer * len..(layer + 1) * len;
-        (&mut self.keys.as_mut_slice()[range.clone()], &mut self.values.as_mut_slice()[range])
+    /// Keys `[slots, capacity, key_width]` and values `[slots, capacity, value_width]` of one layer whose rows are so wide.
+    ///
+    /// # Panics
+    /// When the cache's rows are narrower (a caller bug).
+    pub fn layer(&mut self, layer: usize, key_width: usize, value_width: usize) -> (&mut [f32], &mut [f32]) {
+        let fits = key_width <= self.key_width && value_width <= self.value_width;
+        assert!(fits, "the cache is narrower than rows of {key_width} and {value_width}");
+        let rows = self.slots * self.capacity;
+        let (keys, values) = (layer * rows * self.key_width, layer * rows * self.value_width);
+        (
+            &mut self.keys.as_mut_slice()[keys..keys + rows * key_width],
+            &mut self.values.as_mut_slice()[values..values + rows * value_width],
+        )
     }
 }
 

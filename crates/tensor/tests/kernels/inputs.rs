@@ -2,9 +2,20 @@
 
 use smolt_tensor::Cpu;
 use smolt_tensor::isa::Isa;
+use smolt_tensor::ops::activation::Activation;
 use smolt_tensor::ops::adamw::Hyper;
-use smolt_tensor::ops::attention::Shape;
+use smolt_tensor::ops::attention::{Attention, Scores, Shape, Window};
+use smolt_tensor::ops::moe_route::{Gate, Groups, Routing};
 use smolt_tensor::simd::Elem;
+
+/// All that gate.
+pub(crate) const ACTIVATIONS: [Activation; 5] = [
+    Activation::Silu,
+    Activation::GeluTanh,
+    Activation::Gelu,
+    Activation::Relu2,
+    Activation::Clamped { limit: 0.5 },
+];
 
 /// `len` numbers in −1..1, the same for the same seed.
 pub(crate) fn noise<E: Elem>(seed: u64, len: usize) -> Vec<E> {
@@ -41,11 +52,39 @@ pub(crate) fn documents(lengths: &[usize]) -> Vec<u32> {
     segments
 }
 
-pub(crate) fn scale(shape: Shape) -> f32 {
-    1.0 / (shape.head_dim as f32).sqrt()
+/// The plain layer of a shape, and what layers may do besides.
+pub(crate) fn layers(shape: Shape) -> Vec<Attention> {
+    let plain = Attention::new(shape);
+    let wide = Attention::new(Shape { value_dim: shape.head_dim + 9, ..shape });
+    let bent = Scores { softcap: Some(0.7), alibi: true, ..plain.scores };
+    vec![
+        plain,
+        Attention { window: Window::Chunked(23), ..wide },
+        Attention { window: Window::Sliding(9), sink_tokens: 5, scores: bent, ..plain },
+    ]
+}
+
+/// A score per head.
+pub(crate) fn sinks(layer: &Attention) -> Vec<f32> {
+    noise(11, layer.shape.heads)
 }
 
 /// Usual settings of AdamW.
 pub(crate) fn hyper(step: u64, grad_scale: f32) -> Hyper {
     Hyper { lr: 1e-3, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, step, grad_scale }
+}
+
+/// A router of `experts`, in groups where they can be.
+pub(crate) fn routing(experts: usize, top_k: usize, gate: Gate) -> Routing {
+    let grouped = experts.is_multiple_of(4) && top_k <= experts / 2;
+    Routing {
+        experts,
+        top_k,
+        gate,
+        norm_topk_prob: true,
+        routed_scaling_factor: 1.5,
+        groups: grouped.then_some(Groups { count: 4, chosen: 2 }),
+        aux_loss_coef: 0.01,
+        z_loss_coef: 0.001,
+    }
 }

@@ -7,4 +7,5 @@ mod guard;
 mod inputs;
 mod random;
 mod specials;
+mod speed;
 mod threads;

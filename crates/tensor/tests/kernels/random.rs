@@ -1,10 +1,10 @@
 //! Random ragged shapes against the definition in f64, on every path.
 
-use crate::inputs::{cpus, noise, scale, wide};
+use crate::inputs::{cpus, noise, wide};
 use half::bf16;
 use proptest::prelude::*;
 use smolt_tensor::gemm::{Precision, View, gemm};
-use smolt_tensor::ops::attention::{Shape, backward, forward};
+use smolt_tensor::ops::attention::{Attention, Scores, Shape, Window, alibi_slope, backward, forward};
 use smolt_tensor::simd::Elem;
 
 /// Unit roundoff of fp32 and bf16.
@@ -52,62 +52,111 @@ fn product<A: Elem, B: Elem, C: Elem>(precision: Precision, dims: (usize, usize,
 struct Exact {
     out: Vec<f64>,
     d_qkv: Vec<f64>,
+    d_sinks: Vec<f64>,
 }
 
-fn exact(shape: Shape, segments: &[u32], qkv: &[f64], d_out: &[f64]) -> Exact {
-    let (n, d, qw, ow) = (segments.len(), shape.head_dim, shape.qkv_width(), shape.out_width());
+/// Whether row `row` sees row `other`, no later and of the same document.
+fn sees(layer: &Attention, document: usize, row: usize, other: usize) -> bool {
+    let (row, other) = (row - document, other - document);
+    other < layer.sink_tokens
+        || match layer.window {
+            Window::Full => true,
+            Window::Sliding(size) => row - other < size,
+            Window::Chunked(size) => row / size == other / size,
+        }
+}
+
+fn exact(layer: &Attention, sinks: &[f64], segments: &[u32], qkv: &[f64], d_out: &[f64]) -> Exact {
+    let (n, shape) = (segments.len(), layer.shape);
+    let (d, dv, qw, ow) = (shape.head_dim, shape.value_dim, shape.qkv_width(), shape.out_width());
     let (mut out, mut d_qkv) = (vec![0.0; n * ow], vec![0.0; n * qw]);
-    let scale = f64::from(scale(shape));
+    let mut d_sinks = vec![0.0; sinks.len()];
+    let (scale, cap) = (f64::from(layer.scores.scale), layer.scores.softcap.map(f64::from));
     for head in 0..shape.heads {
         let kv = head / shape.group();
         let query = |r: usize| r * qw + head * d;
         let key = |r: usize| r * qw + (shape.heads + kv) * d;
-        let value = |r: usize| r * qw + (shape.heads + shape.kv_heads + kv) * d;
+        let value = |r: usize| r * qw + (shape.heads + shape.kv_heads) * d + kv * dv;
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let fall = if layer.scores.alibi { f64::from(alibi_slope(shape.heads, head)) } else { 0.0 };
         for r in 0..n {
-            let seen = segments[r] as usize..r + 1;
-            let score = |s: usize| scale * dot(&qkv[query(r)..][..d], &qkv[key(s)..][..d]);
-            let sum: f64 = seen.clone().map(|s| score(s).exp()).sum();
-            let (o, go) = (r * ow + head * d, &d_out[r * ow + head * d..][..d]);
+            let document = segments[r] as usize;
+            let seen = (document..r + 1).filter(|&s| sees(layer, document, r, s));
+            // A score, and its slope along the product.
+            let score = |s: usize| {
+                let x = scale * dot(&qkv[query(r)..][..d], &qkv[key(s)..][..d]);
+                let t = cap.map_or(0.0, |cap| (x / cap).tanh());
+                (cap.map_or(x, |cap| cap * t) - fall * (r - s) as f64, scale * (1.0 - t * t))
+            };
+            let sink = sinks.get(head).map_or(0.0, |sink| sink.exp());
+            let sum = sink + seen.clone().map(|s| score(s).0.exp()).sum::<f64>();
+            let (o, go) = (r * ow + head * dv, &d_out[r * ow + head * dv..][..dv]);
             for s in seen.clone() {
-                let p = score(s).exp() / sum;
-                (0..d).for_each(|i| out[o + i] += p * qkv[value(s) + i]);
+                let p = score(s).0.exp() / sum;
+                (0..dv).for_each(|i| out[o + i] += p * qkv[value(s) + i]);
             }
-            let delta = dot(go, &out[o..][..d]);
+            let delta = dot(go, &out[o..][..dv]);
+            if let Some(d_sink) = d_sinks.get_mut(head) {
+                *d_sink -= sink / sum * delta;
+            }
             for s in seen {
-                let p = score(s).exp() / sum;
-                let slope = scale * p * (dot(go, &qkv[value(s)..][..d]) - delta);
+                let (score, slope) = score(s);
+                let p = score.exp() / sum;
+                let slope = slope * p * (dot(go, &qkv[value(s)..][..dv]) - delta);
+                (0..dv).for_each(|i| d_qkv[value(s) + i] += p * go[i]);
                 for i in 0..d {
-                    d_qkv[value(s) + i] += p * go[i];
                     d_qkv[query(r) + i] += slope * qkv[key(s) + i];
                     d_qkv[key(s) + i] += slope * qkv[query(r) + i];
                 }
             }
         }
     }
-    Exact { out, d_qkv }
+    Exact { out, d_qkv, d_sinks }
 }
 
-fn attend<E: Elem>(shape: Shape, segments: &[u32], tolerance: f64) {
-    let n = segments.len();
+fn attend<E: Elem>(layer: &Attention, sinks: &[f32], segments: &[u32], tolerance: f64) {
+    let (n, shape) = (segments.len(), layer.shape);
     let (qkv, d_out) = (noise::<E>(1, n * shape.qkv_width()), noise::<E>(2, n * shape.out_width()));
-    let want = exact(shape, segments, &wide(&qkv), &wide(&d_out));
+    let want = exact(layer, &wide(sinks), segments, &wide(&qkv), &wide(&d_out));
+    let given = (!sinks.is_empty()).then_some(sinks);
     for cpu in cpus() {
         let (mut out, mut lse) = (d_out.clone(), vec![0.0; n * shape.heads]);
-        let mut d_qkv = qkv.clone();
-        forward(&cpu, shape, scale(shape), segments, &qkv, &mut out, &mut lse);
-        backward(&cpu, shape, scale(shape), segments, &qkv, &out, &lse, &d_out, &mut d_qkv);
-        for (what, got, want) in [("out", &out, &want.out), ("d_qkv", &d_qkv, &want.d_qkv)] {
-            for (i, (got, want)) in wide(got).iter().zip(want).enumerate() {
+        let (mut d_qkv, mut d_sinks) = (qkv.clone(), vec![0.0f32; sinks.len()]);
+        forward(&cpu, layer, given, segments, &qkv, &mut out, &mut lse);
+        let more = given.map(|_| (&mut d_sinks[..], false));
+        backward(&cpu, layer, given, segments, &qkv, (&out, &lse), &d_out, &mut d_qkv, more);
+        for (what, got, want) in [
+            ("out", wide(&out), &want.out),
+            ("d_qkv", wide(&d_qkv), &want.d_qkv),
+            ("d_sinks", wide(&d_sinks), &want.d_sinks),
+        ] {
+            for (i, (got, want)) in got.iter().zip(want).enumerate() {
                 assert!(
                     (got - want).abs() <= tolerance * (1.0 + want.abs()),
-                    "{} {:?} {shape:?} {segments:?} {what}[{i}] = {got}, want {want}",
+                    "{} {:?} {layer:?} {segments:?} {what}[{i}] = {got}, want {want}",
                     cpu.isa,
                     E::DTYPE
                 );
             }
         }
     }
+}
+
+/// A layer of any kind.
+fn layers() -> impl Strategy<Value = Attention> {
+    let window = prop_oneof![
+        Just(Window::Full),
+        (1usize..150).prop_map(Window::Sliding),
+        (1usize..150).prop_map(Window::Chunked)
+    ];
+    let shape = (1usize..4, 1usize..4, 1usize..70, 1usize..70);
+    let scores = (proptest::option::of(0.3f32..5.0), proptest::bool::ANY);
+    (shape, scores, window, prop_oneof![Just(0), 0usize..100]).prop_map(
+        |((kv_heads, group, head_dim, value_dim), (softcap, alibi), window, sink_tokens)| {
+            let plain = Attention::new(Shape { heads: kv_heads * group, kv_heads, head_dim, value_dim });
+            Attention { scores: Scores { softcap, alibi, ..plain.scores }, window, sink_tokens, ..plain }
+        },
+    )
 }
 
 /// Documents, or a sliding window.
@@ -136,8 +185,18 @@ proptest! {
     fn attention_of_random_shapes_is_close(
         kv_heads in 1usize..4, group in 1usize..4, head_dim in 1usize..70, segments in segments(),
     ) {
-        let shape = Shape { heads: kv_heads * group, kv_heads, head_dim };
-        attend::<f32>(shape, &segments, 2e-5);
-        attend::<bf16>(shape, &segments, 2e-2);
+        let layer = Attention::new(Shape::new(kv_heads * group, kv_heads, head_dim));
+        attend::<f32>(&layer, &[], &segments, 2e-5);
+        attend::<bf16>(&layer, &[], &segments, 2e-2);
+    }
+
+    #[test]
+    fn attention_of_every_kind_is_close(
+        layer in layers(), lengths in proptest::collection::vec(1usize..200, 1..5), has_sinks in proptest::bool::ANY,
+    ) {
+        let sinks = if has_sinks { crate::inputs::sinks(&layer) } else { Vec::new() };
+        let segments = crate::inputs::documents(&lengths);
+        attend::<f32>(&layer, &sinks, &segments, 3e-5);
+        attend::<bf16>(&layer, &sinks, &segments, 2e-2);
     }
 }

@@ -5,13 +5,18 @@
 mod cpu;
 mod node;
 
-pub(crate) use cpu::add_rows;
+pub(crate) use cpu::{
+    add as sum_rows, add_rows, add_scaled_rows, convert as convert_rows, scale as scale_rows,
+};
 
 use crate::Cpu;
 use crate::simd::Elem;
 
 /// Elements per task.
 const TASK: usize = 1 << 15;
+
+/// Columns per task when blocks are added up.
+const COLUMNS: usize = 256;
 
 /// `sum = a + b`, all `[len]`.
 pub fn add(cpu: &Cpu, a: &[f32], b: &[f32], sum: &mut [f32]) {
@@ -26,6 +31,16 @@ pub fn add(cpu: &Cpu, a: &[f32], b: &[f32], sum: &mut [f32]) {
 pub fn add_assign(cpu: &Cpu, dst: &mut [f32], src: &[f32]) {
     assert_eq!(dst.len(), src.len(), "add_assign: buffers of equal length");
     cpu.pool.for_each_chunk(dst, TASK, |i, part| add_rows(cpu.isa, &src[i * TASK..][..part.len()], part));
+}
+
+/// Adds up partial sums over rows, in order of block ([`crate::order::REDUCE_ROWS`]): partial `[blocks, d]` → out `[d]`,
+/// added to or overwritten.
+pub(crate) fn sum_blocks(cpu: &Cpu, partial: &[f32], out: &mut [f32], accumulate: bool) {
+    let d = out.len();
+    assert!(d > 0 && partial.len().is_multiple_of(d), "sum_blocks: blocks of {d}");
+    cpu.pool.for_each_chunk(out, COLUMNS, |i, part| {
+        cpu::add_blocks(cpu.isa, partial, d, i * COLUMNS, part, accumulate);
+    });
 }
 
 /// `x *= factor`, `[len]`.

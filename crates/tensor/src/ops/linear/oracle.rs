@@ -18,3 +18,12 @@ pub(super) fn backward(x: &[f64], w: &[f64], n_in: usize, dy: &[f64]) -> (Vec<f6
     }
     (dx, dw)
 }
+
+pub(super) fn add_bias(mut y: Vec<f64>, bias: &[f64]) -> Vec<f64> {
+    y.iter_mut().enumerate().for_each(|(at, y)| *y += bias[at % bias.len()]);
+    y
+}
+
+pub(super) fn backward_bias(dy: &[f64], n_out: usize) -> Vec<f64> {
+    (0..n_out).map(|k| dy.iter().skip(k).step_by(n_out).sum()).collect()
+}

@@ -4,6 +4,7 @@ use super::{Args, Gradients, NO_LABEL};
 use crate::Cpu;
 use crate::gemm::{Precision, View, gemm};
 use crate::isa::Isa;
+use crate::ops::softcap;
 use crate::order::SUM_BLOCK;
 use crate::pool::Disjoint;
 use crate::simd::{Elem, for_lanes};
@@ -55,7 +56,7 @@ pub(super) fn chunk<E: Elem>(
     let (h, w) = (View::rows(h, d), View::rows(args.w, d));
     gemm(cpu, precision, (rows, vocab, d), h, w.t(), logits, vocab, false);
     let slope = gradients.is_some().then_some((args.scale, args.z_loss));
-    softmax_rows::<E>(cpu, labels, logits, stats, slope);
+    softmax_rows::<E>(cpu, labels, logits, stats, args.softcap, slope);
     if let Some(to) = gradients {
         let d_logits = View::rows_strided(bytemuck::cast_slice::<f32, E>(logits), row_stride::<E>(vocab));
         gemm(cpu, precision, (rows, d, vocab), d_logits, w, &mut to.dh[part], d, false);
@@ -75,6 +76,7 @@ fn softmax_rows<E: Elem>(
     labels: &[u32],
     logits: &mut [f32],
     stats: &mut [f64],
+    cap: Option<f32>,
     slope: Option<(f32, f32)>,
 ) {
     let vocab = logits.len() / labels.len();
@@ -86,7 +88,14 @@ fn softmax_rows<E: Elem>(
             let row = unsafe { logits.slice(r * vocab, (r + 1) * vocab) };
             match labels[r] {
                 NO_LABEL => row.fill(0.0),
-                label => stats.copy_from_slice(&softmax::<E>(cpu.isa, row, label as usize, slope)),
+                label => {
+                    let label = label as usize;
+                    let found = match cap {
+                        None => softmax::<E>(cpu.isa, row, label, slope),
+                        Some(cap) => capped_softmax::<E>(cpu.isa, row, label, cap, slope),
+                    };
+                    stats.copy_from_slice(&found);
+                }
             }
         }
     });
@@ -103,6 +112,31 @@ fn softmax<E: Elem>(isa: Isa, row: &mut [f32], label: usize, slope: Option<(f32,
         let factor = (scale * (1.0 + 2.0 * z_loss * log_z) / sum) as f32;
         let of_label = row[label] * factor - scale as f32;
         scaled::<E>(isa, row, factor);
+        bytemuck::cast_slice_mut::<f32, E>(row)[label] = E::from_f32(of_label);
+    }
+    [log_z - f64::from(hit), log_z, f64::from(u8::from(correct))]
+}
+
+/// The same of capped logits. What slope the cap has is read off them, so they stay until they become gradients, and
+/// each exponential is computed twice.
+fn capped_softmax<E: Elem>(
+    isa: Isa,
+    row: &mut [f32],
+    label: usize,
+    cap: f32,
+    slope: Option<(f32, f32)>,
+) -> [f64; STATS] {
+    softcap::cap(isa, cap, row);
+    let (max, hit) = (largest(isa, row), row[label]);
+    let correct = hit == max && !row[..label].contains(&max);
+    let sum = sum_exponentials(isa, row, max);
+    let log_z = f64::from(max) + sum.ln();
+    if let Some((scale, z_loss)) = slope {
+        let (scale, z_loss) = (f64::from(scale), f64::from(z_loss));
+        let factor = scale * (1.0 + 2.0 * z_loss * log_z) / sum;
+        let (p, t) = (f64::from(hit - max).exp(), f64::from(hit / cap));
+        let of_label = ((p * factor - scale) * (1.0 - t * t)) as f32;
+        capped_slopes::<E>(isa, row, max, factor as f32, cap);
         bytemuck::cast_slice_mut::<f32, E>(row)[label] = E::from_f32(of_label);
     }
     [log_z - f64::from(hit), log_z, f64::from(u8::from(correct))]
@@ -153,6 +187,49 @@ simd_kernel! {
             let floor = S::splat(NEGLIGIBLE);
             let e = S::sub(S::max(f32::load_n::<S>(p.add(i), n), floor), floor);
             E::store_n::<S>(p.cast::<E>().add(i), S::mul(e, S::splat(factor)), n);
+        });
+    }
+}
+
+/// As many as there are lanes on any path.
+const ONES: [f32; 16] = [1.0; 16];
+
+simd_kernel! {
+    /// Σ exp(x − max), x staying as it is: fp32 within blocks, f64 over them.
+    fn sum_exponentials<S>(x: &[f32], max: f32) -> f64 {
+        let mut total = 0.0;
+        for block in x.chunks(SUM_BLOCK) {
+            let (len, p) = (block.len(), block.as_ptr());
+            // SAFETY: `i + n <= len`.
+            unsafe {
+                let mut sum = S::splat(0.0);
+                for_lanes!(S, len, |i, n| {
+                    let mut e = S::exp(S::sub(f32::load_n::<S>(p.add(i), n), S::splat(max)));
+                    if n < S::LANES {
+                        // Lanes beyond the end hold something else than zero.
+                        e = S::mul(e, S::load_partial(ONES.as_ptr(), n));
+                    }
+                    sum = S::add(sum, e);
+                });
+                total += f64::from(S::reduce_add(sum));
+            }
+        }
+        total
+    }
+}
+
+simd_kernel! {
+    /// Each capped logit x becomes factor·exp(x − max)·(1 − (x / cap)²), where the exponential is not negligible, stored
+    /// as `E` from the start of the same memory on.
+    fn capped_slopes<S, E: Elem>(x: &mut [f32], max: f32, factor: f32, cap: f32) {
+        let (len, p, inverse) = (x.len(), x.as_mut_ptr(), 1.0 / cap);
+        // SAFETY: as in `scaled`.
+        for_lanes!(S, len, |i, n| unsafe {
+            let (x, floor) = (f32::load_n::<S>(p.add(i), n), S::splat(NEGLIGIBLE));
+            let e = S::sub(S::max(S::exp(S::sub(x, S::splat(max))), floor), floor);
+            let t = S::mul(x, S::splat(inverse));
+            let slope = S::fma(S::sub(S::splat(0.0), t), t, S::splat(1.0));
+            E::store_n::<S>(p.cast::<E>().add(i), S::mul(S::mul(e, S::splat(factor)), slope), n);
         });
     }
 }

@@ -1,7 +1,7 @@
 //! The language model head and its loss as one op: linear, cross-entropy and z-loss (STB-01), without
 //! ever holding all logits.
 //!
-//! Per row with a label, with `Z = Σ_v exp(logit_v)`: `nll = log Z − logit_label`, and the z-loss adds
+//! Logits may be capped first, `cap·tanh(logit / cap)` (Gemma 2). Per row with a label, with `Z = Σ_v exp(logit_v)`: `nll = log Z − logit_label`, and the z-loss adds
 //! `z_loss · log² Z`, which keeps `log Z` near 0. [`loss_rows`] rows of logits exist at a time: they are
 //! computed, turned into their own gradient in place and used up. The scale
 //! (1 / label tokens of the global batch) is the caller's, so that masks, packing and leaves never
@@ -40,6 +40,8 @@ pub struct Args<'a, E> {
     pub scale: f32,
     /// Weight of log² Z; 0 for none.
     pub z_loss: f32,
+    /// What logits are kept below in size, softly.
+    pub softcap: Option<f32>,
 }
 
 /// Sums over the rows that have labels, in order of row, unscaled.

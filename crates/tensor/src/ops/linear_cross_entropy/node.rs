@@ -10,6 +10,7 @@ struct LinearCrossEntropy {
     labels: Var,
     scale: Var,
     z_loss: f32,
+    softcap: Option<f32>,
     out: Loss,
 }
 
@@ -34,15 +35,23 @@ impl Loss {
 
 impl Tape {
     /// Cross-entropy of `softmax(h·wᵀ)` against `labels` `[n]` (`u32::MAX` = none), h `[n, hidden]`,
-    /// w `[vocab, hidden]`. Its gradient is that of `scale[0] · Σ (nll + z_loss·log²Z)`.
-    pub fn linear_cross_entropy(&mut self, h: Var, w: ParamId, labels: Var, scale: Var, z_loss: f32) -> Loss {
+    /// w `[vocab, hidden]`; logits are capped by `softcap` if given ([`Tape::softcap`]). Its gradient is that of `scale[0] · Σ (nll + z_loss·log²Z)`.
+    pub fn linear_cross_entropy(
+        &mut self,
+        h: Var,
+        w: ParamId,
+        labels: Var,
+        scale: Var,
+        z_loss: f32,
+        softcap: Option<f32>,
+    ) -> Loss {
         let out = Loss {
             per_token: self.computed(self.info(h).rows, 1, DType::F32),
             totals: self.computed(4, 1, DType::F64),
         };
         self.keep(out.per_token);
         self.keep(out.totals);
-        self.push(LinearCrossEntropy { h, w, labels, scale, z_loss, out });
+        self.push(LinearCrossEntropy { h, w, labels, scale, z_loss, softcap, out });
         out
     }
 }
@@ -81,7 +90,7 @@ impl Node for LinearCrossEntropy {
         }
         let per_token = f.write(self.out.per_token);
         let totals = with_elem!(f.dtype(self.h), E => {
-            let args = Args { h: f.read::<E>(self.h), w: f.param(self.w), labels: f.read(self.labels), scale: 1.0, z_loss: self.z_loss };
+            let args = Args { h: f.read::<E>(self.h), w: f.param(self.w), labels: f.read(self.labels), scale: 1.0, z_loss: self.z_loss, softcap: self.softcap };
             super::forward(f.cpu, f.precision, args, per_token)
         });
         self.report(f, &totals);
@@ -92,7 +101,7 @@ impl Node for LinearCrossEntropy {
         let scale = f.read::<f32>(self.scale)[0];
         let (dw, accumulate) = (f.param_grad(self.w), f.accumulates_param(self.w));
         let totals = with_elem!(f.dtype(self.h), E => {
-            let args = Args { h: f.read::<E>(self.h), w: f.param(self.w), labels: f.read(self.labels), scale, z_loss: self.z_loss };
+            let args = Args { h: f.read::<E>(self.h), w: f.param(self.w), labels: f.read(self.labels), scale, z_loss: self.z_loss, softcap: self.softcap };
             super::forward_backward(f.cpu, f.precision, args, f.grad_mut(self.h), dw, accumulate, per_token)
         });
         self.report(f, &totals);

@@ -42,15 +42,19 @@ simd_kernel! {
 }
 
 simd_kernel! {
-    /// One block of rows: dx is added to, dw is this block's sum.
+    /// One block of rows: dx is added to or overwritten, dw is this block's sum.
     pub(super) fn backward<S, E: Elem>(
-        x: &[f32], w: &[f32], inv_rms: &[f32], dy: &[E], dx: &mut [f32], dw: &mut [f32],
+        x: &[f32], w: &[f32], inv_rms: &[f32], dy: &[E], dx: &mut [f32], accumulate: bool, dw: &mut [f32],
     ) {
         let d = w.len();
         dw.fill(0.0);
         let (w, dw) = (w.as_ptr(), dw[..d].as_mut_ptr());
         for (r, &inv) in inv_rms.iter().enumerate() {
             let row = r * d..(r + 1) * d;
+            if !accumulate {
+                // The row is written again before it leaves the first-level cache.
+                dx[row.clone()].fill(0.0);
+            }
             let (x, dy, dx) = (x[row.clone()].as_ptr(), dy[row.clone()].as_ptr(), dx[row].as_mut_ptr());
             // SAFETY: `i + n <= d`, the length of every row taken above and of w and dw.
             unsafe {
@@ -70,25 +74,5 @@ simd_kernel! {
                 });
             }
         }
-    }
-}
-
-simd_kernel! {
-    /// Adds up columns `first..first + out.len()` of partial `[blocks, d]` in order of block.
-    pub(super) fn add_blocks<S>(partial: &[f32], d: usize, first: usize, out: &mut [f32], accumulate: bool) {
-        let (len, blocks) = (out.len(), partial.len() / d);
-        assert!(first + len <= d, "rms_norm: columns beyond the row");
-        let (partial, out) = (partial.as_ptr(), out.as_mut_ptr());
-        // SAFETY: column `first + i + n` lies within each of the `blocks` rows.
-        for_lanes!(S, len, |i, n| unsafe {
-            let mut sum = S::splat(0.0);
-            for block in 0..blocks {
-                sum = S::add(sum, f32::load_n::<S>(partial.add(block * d + first + i), n));
-            }
-            if accumulate {
-                sum = S::add(f32::load_n::<S>(out.add(i), n), sum);
-            }
-            f32::store_n::<S>(out.add(i), sum, n);
-        });
     }
 }
