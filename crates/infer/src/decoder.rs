@@ -1,7 +1,7 @@
 //! A model with a key–value cache: rows of several sequences in, logits of the wanted ones out.
 
-use smolt_model::Llama;
-use smolt_model::llama::DecodePass;
+use smolt_model::Transformer;
+use smolt_model::transformer::DecodePass;
 use smolt_tensor::Cpu;
 use smolt_tensor::gemm::Precision;
 use smolt_tensor::tape::{KvCache, Run};
@@ -51,7 +51,7 @@ pub enum Error {
 /// A model with room for several growing sequences.
 pub struct Decoder<'m> {
     cpu: &'m Cpu,
-    model: &'m Llama,
+    model: &'m Transformer,
     weights: &'m [f32],
     precision: Precision,
     cache: KvCache,
@@ -62,7 +62,7 @@ impl<'m> Decoder<'m> {
     /// Room for `slots` sequences of up to `capacity` tokens (at most the model's own limit).
     pub fn new(
         cpu: &'m Cpu,
-        model: &'m Llama,
+        model: &'m Transformer,
         weights: &'m [f32],
         precision: Precision,
         slots: usize,
@@ -70,8 +70,7 @@ impl<'m> Decoder<'m> {
     ) -> Decoder<'m> {
         let c = model.config();
         let capacity = capacity.min(c.max_position_embeddings);
-        let width = c.num_key_value_heads * c.head_dim;
-        let cache = KvCache::new(c.num_hidden_layers, slots, capacity, width);
+        let cache = model.cache(slots, capacity);
         Decoder { cpu, model, weights, precision, cache, passes: BTreeMap::new() }
     }
 

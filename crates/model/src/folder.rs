@@ -1,8 +1,10 @@
 //! A Hugging Face model folder: `config.json` and `model.safetensors` (or its shards with an index).
 
 use crate::safetensors::{self, File, Store};
-use crate::{Llama, init};
+use crate::{Transformer, init, storage};
 use smolt_arch::ModelConfig;
+use smolt_tensor::tape::View;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -35,46 +37,70 @@ pub enum Error {
 /// A model and its weights in memory.
 pub struct Loaded {
     /// The architecture.
-    pub model: Llama,
+    pub model: Transformer,
     /// Flat parameters, `[model.layout().len()]`.
     pub weights: Vec<f32>,
 }
 
 impl Loaded {
-    /// A model with fresh weights (see [`init::truncated_normal`]).
+    /// A model with fresh weights (see [`init::fresh`]).
     pub fn fresh(config: ModelConfig, seed: u64) -> Loaded {
-        let std = config.initializer_range;
-        let model = Llama::new(config);
-        let weights = init::truncated_normal(model.layout(), seed, std);
+        let model = Transformer::new(config);
+        let weights = init::fresh(&model, seed);
         Loaded { model, weights }
     }
 
     /// Loads `dir`, every tensor checked against the configuration.
     pub fn load(dir: &Path) -> Result<Loaded, Error> {
-        let model = Llama::new(ModelConfig::load(&dir.join("config.json"))?);
+        let model = Transformer::new(ModelConfig::load(&dir.join("config.json"))?);
         let shards = Shards::open(dir)?;
         // Every tensor first, so that a configuration that lies cannot make us allocate more than the files hold.
         for view in model.layout().views() {
             shards.file(&view.name).check(&view.name, &view.shape)?;
         }
         let mut weights = smolt_tensor::memory::zeros(model.layout().len());
-        for view in model.layout().views() {
-            shards.file(&view.name).read_f32(&view.name, &view.shape, &mut weights[view.range.clone()])?;
+        for (tensor, view) in storage::tensors(&model) {
+            let part = &mut weights[view.range.clone()];
+            shards.file(&view.name).read_f32(&view.name, &view.shape, part)?;
+            storage::take_in(tensor, part);
         }
         Ok(Loaded { model, weights })
     }
 }
 
+/// Weights or gradients of `model`, tensor by tensor as a checkpoint has them.
+pub fn tensors<'a>(
+    model: &'a Transformer,
+    flat: &'a [f32],
+) -> impl Iterator<Item = (&'a View, Cow<'a, [f32]>)> {
+    storage::tensors(model).map(|(tensor, view)| (view, storage::give_out(tensor, &flat[view.range.clone()])))
+}
+
+/// Reads what [`tensors`] gave, under its names with `prefix` before them, back into `flat`.
+pub fn read_tensors(
+    file: &File,
+    prefix: &str,
+    model: &Transformer,
+    flat: &mut [f32],
+) -> Result<(), safetensors::Error> {
+    for (tensor, view) in storage::tensors(model) {
+        let part = &mut flat[view.range.clone()];
+        file.read_f32(&format!("{prefix}{}", view.name), &view.shape, part)?;
+        storage::take_in(tensor, part);
+    }
+    Ok(())
+}
+
 /// Writes `config.json` and `model.safetensors` into `dir`.
-pub fn save(dir: &Path, model: &Llama, weights: &[f32], store: Store) -> Result<(), Error> {
+pub fn save(dir: &Path, model: &Transformer, weights: &[f32], store: Store) -> Result<(), Error> {
     let text = model.config().to_json(match store {
         Store::F32 => "float32",
         Store::Bf16 => "bfloat16",
     });
     smolt_run::atomic::write(&dir.join("config.json"), text.as_bytes())?;
-    let views = model.layout().views();
+    let given: Vec<_> = tensors(model, weights).collect();
     let tensors: Vec<safetensors::Tensor<'_>> =
-        views.iter().map(|v| (v.name.as_str(), v.shape.as_slice(), &weights[v.range.clone()])).collect();
+        given.iter().map(|(view, data)| (view.name.as_str(), view.shape.as_slice(), &data[..])).collect();
     Ok(safetensors::write(&dir.join("model.safetensors"), &tensors, store)?)
 }
 

@@ -3,7 +3,8 @@
 
 pub mod folder;
 pub mod init;
-pub mod llama;
 pub mod safetensors;
+mod storage;
+pub mod transformer;
 
-pub use llama::Llama;
+pub use transformer::Transformer;

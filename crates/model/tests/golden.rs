@@ -6,18 +6,34 @@ mod common;
 
 use common::{Fixture, NO_LABEL, Rows, bits, golden, l2_error, max_error};
 use smolt_arch::ModelConfig;
-use smolt_model::Llama;
+use smolt_model::Transformer;
 use smolt_model::folder::{self, Loaded};
 use smolt_model::safetensors::Store;
 use smolt_tensor::Cpu;
 use smolt_tensor::gemm::Precision;
 use smolt_tensor::isa::Isa;
-use smolt_tensor::tape::{KvCache, Run};
+use smolt_tensor::tape::Run;
 use std::path::Path;
 
-const FAMILIES: [&str; 2] = ["models/llama", "models/smollm3"];
+/// Models with gradients and packed documents.
+const FAMILIES: [&str; 13] = [
+    "models/llama",
+    "models/smollm3",
+    "models/llama_bias",
+    "models/qwen2",
+    "models/qwen3",
+    "models/mistral",
+    "models/olmo2",
+    "models/gemma2",
+    "models/gemma3",
+    "models/mixtral",
+    "models/qwen3_moe",
+    "models/deepseek_v3",
+    "models/gpt_oss",
+];
+/// Models of which there are logits only: RoPE stretched in each way.
+const STRETCHED: [&str; 3] = ["models/llama_linear", "models/llama_llama3", "models/llama_yarn"];
 const LENGTH: usize = 32;
-const VOCAB: usize = 160;
 
 fn every_cpu() -> Vec<Cpu> {
     Isa::available().into_iter().flat_map(|isa| [1, 2].map(|threads| Cpu::with_isa(isa, threads))).collect()
@@ -38,9 +54,7 @@ fn rows(fixture: &Fixture) -> Rows {
 fn logits(cpu: &Cpu, loaded: &Loaded, tokens: &[u32], length: usize) -> Vec<f32> {
     let n = tokens.len();
     let mut pass = loaded.model.decode_pass(n, n, Precision::Fp32);
-    let c = loaded.model.config();
-    let width = c.num_key_value_heads * c.head_dim;
-    let mut cache = KvCache::new(c.num_hidden_layers, n / length, length, width);
+    let mut cache = loaded.model.cache(n / length, length);
     let p = &mut pass.program;
     p.input_mut::<u32>(pass.tokens).copy_from_slice(tokens);
     for i in 0..n {
@@ -59,12 +73,12 @@ fn nll(logits: &[f32], labels: &[u32]) -> Vec<f32> {
         let z: f64 = row.iter().map(|&l| f64::from(l).exp()).sum();
         if label == NO_LABEL { 0.0 } else { (z.ln() - f64::from(row[label as usize])) as f32 }
     };
-    logits.chunks_exact(VOCAB).zip(labels).map(one).collect()
+    logits.chunks_exact(logits.len() / labels.len()).zip(labels).map(one).collect()
 }
 
 #[test]
 fn logits_are_those_of_transformers_in_either_spelling_of_the_config() {
-    for family in FAMILIES {
+    for family in FAMILIES.into_iter().chain(STRETCHED) {
         let (loaded, fixture) = (load(family), Fixture::open(family));
         let old = tempfile::tempdir().unwrap();
         std::fs::copy(golden(family).join("config.v4.json"), old.path().join("config.json")).unwrap();
@@ -100,9 +114,12 @@ fn loss_and_every_gradient_are_those_of_transformers() {
             assert!((loss / want_loss - 1.0).abs() < 1e-5, "{at}: loss {loss}, not {want_loss}");
             let error = max_error(pass.program.output(pass.loss.per_token), &want_nll);
             assert!(error < 1e-4, "{at}: losses of tokens off by {error:e}");
-            for view in layout.views() {
-                let want = fixture.floats(&format!("grad.{}", view.name));
-                let error = l2_error(&grads[view.range.clone()], &want);
+            for (view, got) in folder::tensors(&loaded.model, &grads) {
+                if view.name.ends_with("e_score_correction_bias") {
+                    assert!(got.iter().all(|&g| g == 0.0), "{at}: {} is not trained by gradients", view.name);
+                    continue;
+                }
+                let error = l2_error(&got, &fixture.floats(&format!("grad.{}", view.name)));
                 assert!(error < 1e-4, "{at}: gradient of {} off by {error:e}", view.name);
             }
             match &first {
@@ -152,9 +169,10 @@ fn bf16_stays_near_fp32() {
             assert!((loss / want - 1.0).abs() < 0.01, "{family} on {isa}: bf16 loss {loss}, fp32 {want}");
             rows.run(&mut pass, &Cpu::with_isa(isa, 2), &loaded, Some(&mut two));
             assert!(bits(&one) == bits(&two), "{family} on {isa}: two threads give other bits");
-            for view in loaded.model.layout().views() {
-                let want = fixture.floats(&format!("grad.{}", view.name));
-                let error = l2_error(&one[view.range.clone()], &want);
+            // Rounding sends tokens to other experts, whose gradients differ by more than rounding.
+            let routed = loaded.model.config().moe.is_some();
+            for (view, got) in folder::tensors(&loaded.model, &one).filter(|_| !routed) {
+                let error = l2_error(&got, &fixture.floats(&format!("grad.{}", view.name)));
                 assert!(error < 0.1, "{family} on {isa}: bf16 gradient of {} off by {error:e}", view.name);
             }
         }
@@ -185,7 +203,7 @@ fn smollm3_3b_has_the_published_number_of_parameters() {
         "max_position_embeddings": 4096, "tie_word_embeddings": true, "rms_norm_eps": 1e-6}"#;
     let config = ModelConfig::from_json(Path::new("smollm3-3b"), json).unwrap();
     assert_eq!(smolt_arch::count::parameters(&config).total(), 3_075_098_624);
-    assert_eq!(Llama::new(config).layout().count(), 3_075_098_624);
+    assert_eq!(Transformer::new(config).layout().count(), 3_075_098_624);
 }
 
 #[test]
@@ -208,7 +226,7 @@ fn layouts_hold_the_parameters_that_are_counted() {
         };
         config.set_no_rope_layer_interval(3);
         config.validate().unwrap();
-        let model = Llama::new(config);
+        let model = Transformer::new(config);
         assert_eq!(model.layout().count() as u64, smolt_arch::count::parameters(model.config()).total());
         let names: Vec<_> = smolt_arch::parameters::parameters(model.config());
         let mut ours: Vec<_> =

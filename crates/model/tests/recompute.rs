@@ -8,7 +8,7 @@ use common::{Rows, bits, some_ids};
 use smolt_arch::ModelConfig;
 use smolt_arch::memory::{Recompute, Training, training};
 use smolt_model::folder::Loaded;
-use smolt_model::llama::LossPass;
+use smolt_model::transformer::LossPass;
 use smolt_tensor::Cpu;
 use smolt_tensor::gemm::Precision;
 

@@ -7,7 +7,7 @@ mod common;
 use common::{Rows, some_ids};
 use smolt_arch::ModelConfig;
 use smolt_model::folder::Loaded;
-use smolt_model::llama::LossPass;
+use smolt_model::transformer::LossPass;
 use smolt_run::random::Stream;
 use smolt_tensor::Cpu;
 use smolt_tensor::gemm::Precision;

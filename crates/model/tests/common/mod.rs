@@ -3,8 +3,8 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
 use smolt_model::folder::Loaded;
-use smolt_model::llama::LossPass;
 use smolt_model::safetensors::File;
+use smolt_model::transformer::LossPass;
 use smolt_tensor::Cpu;
 use smolt_tensor::tape::Run;
 use std::path::{Path, PathBuf};
@@ -73,6 +73,7 @@ impl Rows {
         p.input_mut::<u32>(pass.segments).copy_from_slice(&self.segments);
         p.input_mut::<u32>(pass.positions).copy_from_slice(&self.positions);
         p.input_mut::<f32>(pass.scale)[0] = 1.0 / self.label_count() as f32;
+        p.input_mut::<f32>(pass.share)[0] = 0.0;
     }
 
     /// Runs a pass on these rows; returns the mean loss.

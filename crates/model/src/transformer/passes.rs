@@ -1,0 +1,123 @@
+//! Compiled passes: one that ends in a loss, with or without gradients, and one that decodes from a cache.
+
+use super::Transformer;
+use super::attention::{Past, Rows};
+use smolt_arch::memory::Recompute;
+use smolt_arch::parameters::Slot;
+use smolt_tensor::gemm::Precision;
+use smolt_tensor::ops::linear_cross_entropy::Loss;
+use smolt_tensor::ops::moe_route::Routed;
+use smolt_tensor::tape::{DType, Program, Tape, Var};
+
+/// A compiled pass that returns the loss of packed sequences, with gradients if trained.
+pub struct LossPass {
+    /// Run it after filling the inputs.
+    pub program: Program,
+    /// `[n]` token ids.
+    pub tokens: Var,
+    /// `[n]` token to predict, `u32::MAX` for none.
+    pub labels: Var,
+    /// `[n]` first row of each row's document.
+    pub segments: Var,
+    /// `[n]` positions.
+    pub positions: Var,
+    /// `[1]` factor on the summed loss whose gradient is taken: 1 / (label tokens of the global batch).
+    pub scale: Var,
+    /// `[1]` share of these rows in the global batch: the weight of the routers' own losses.
+    pub share: Var,
+    /// Where the loss is found after a run.
+    pub loss: Loss,
+    /// One per layer with experts, in order.
+    pub routers: Vec<Router>,
+}
+
+/// What a layer with experts leaves behind and wants to know.
+#[derive(Clone, Copy)]
+pub struct Router {
+    /// The layer, counted from 0.
+    pub layer: usize,
+    /// Counts and losses, after a run.
+    pub routed: Routed,
+    /// `[E]` rows per token that each expert is sent in the whole global batch, where the auxiliary loss looks at that
+    /// (spec MOE-08).
+    pub fractions: Option<Var>,
+}
+
+/// A compiled pass over `n` tokens of several sequences whose past lies in a cache.
+pub struct DecodePass {
+    /// Run it after filling the inputs.
+    pub program: Program,
+    /// `[n]` token ids.
+    pub tokens: Var,
+    /// `[n]` cache slot of each row, `u32::MAX` for padding.
+    pub slots: Var,
+    /// `[n]` position of each row in its sequence.
+    pub positions: Var,
+    /// `[wanted]` the rows whose logits are computed.
+    pub wanted: Var,
+    /// `[wanted, vocab]` fp32 logits.
+    pub logits: Var,
+}
+
+impl Transformer {
+    /// A pass over `n` packed tokens that ends in the loss; with gradients if `training`.
+    pub fn loss_pass(&self, n: usize, precision: Precision, z_loss: f32, training: bool) -> LossPass {
+        self.record_loss(n, precision, z_loss, training, Recompute::None)
+    }
+
+    /// The same with gradients, for which `recompute` is not kept: other memory and time, same bits.
+    pub fn training_pass(
+        &self,
+        n: usize,
+        precision: Precision,
+        z_loss: f32,
+        recompute: Recompute,
+    ) -> LossPass {
+        self.record_loss(n, precision, z_loss, true, recompute)
+    }
+
+    fn record_loss(
+        &self,
+        n: usize,
+        precision: Precision,
+        z_loss: f32,
+        training: bool,
+        recompute: Recompute,
+    ) -> LossPass {
+        let mut tape = Tape::new(precision);
+        let t = &mut tape;
+        let (tokens, labels) = (t.input_indices(n), t.input_indices(n));
+        let (segments, positions) = (t.input_indices(n), t.input_indices(n));
+        let (scale, share) = (t.input_scalars(1), t.input_scalars(1));
+        let rows = Rows { tokens, positions, past: Past::Packed(segments), share: Some(share) };
+        let mut routers = Vec::new();
+        let h_nd = self.decoder(t, rows, recompute, &mut routers);
+        let cap = self.config.final_logit_softcapping.map(|cap| cap as f32);
+        let loss = t.linear_cross_entropy(h_nd, self.head(), labels, scale, z_loss, cap);
+        let program = tape.compile(training);
+        LossPass { program, tokens, labels, segments, positions, scale, share, loss, routers }
+    }
+
+    /// A pass over `n` tokens whose keys and values go to, and come from, a cache; it ends in the logits
+    /// of `wanted` of its rows.
+    pub fn decode_pass(&self, n: usize, wanted: usize, precision: Precision) -> DecodePass {
+        let mut tape = Tape::new(precision);
+        let t = &mut tape;
+        let (tokens, slots, positions) = (t.input_indices(n), t.input_indices(n), t.input_indices(n));
+        let wanted = t.input_indices(wanted);
+        let rows = Rows { tokens, positions, past: Past::Cached(slots), share: None };
+        let h_nd = self.decoder(t, rows, Recompute::None, &mut Vec::new());
+        let h_wd = t.select_rows(h_nd, wanted);
+        let logits = t.linear(h_wd, self.head(), self.config.vocab_size, DType::F32);
+        if let Some(cap) = self.config.final_logit_softcapping {
+            t.softcap(logits, cap as f32);
+        }
+        t.keep(logits);
+        DecodePass { program: tape.compile(false), tokens, slots, positions, wanted, logits }
+    }
+
+    /// The output head: `[vocab, d]`.
+    fn head(&self) -> smolt_tensor::tape::ParamId {
+        self.params.get(&Slot::Head).copied().unwrap_or_else(|| self.param(Slot::Embedding))
+    }
+}
