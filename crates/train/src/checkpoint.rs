@@ -5,7 +5,7 @@
 //! synced, then renamed; a damaged one is passed over for the one before.
 
 use serde::{Deserialize, Serialize};
-use smolt_model::Llama;
+use smolt_model::Transformer;
 use smolt_model::folder;
 use smolt_model::safetensors::{self, Store};
 use smolt_run::error::FileError;
@@ -69,7 +69,7 @@ struct Checksums {
 /// What a checkpoint is made from.
 pub struct Contents<'a> {
     /// The architecture.
-    pub model: &'a Llama,
+    pub model: &'a Transformer,
     /// Flat weights.
     pub weights: &'a [f32],
     /// Flat first moments.
@@ -118,14 +118,13 @@ pub fn save(run: &Path, contents: &Contents<'_>) -> Result<PathBuf, Error> {
 
 fn write_files(dir: &Path, c: &Contents<'_>) -> Result<(), Error> {
     folder::save(dir, c.model, c.weights, Store::F32)?;
-    let views = c.model.layout().views();
-    let names: Vec<(String, String)> =
-        views.iter().map(|v| (format!("m.{}", v.name), format!("v.{}", v.name))).collect();
-    let mut moments: Vec<safetensors::Tensor<'_>> = Vec::with_capacity(2 * views.len());
-    for (view, (m, v)) in views.iter().zip(&names) {
-        moments.push((m, &view.shape, &c.m[view.range.clone()]));
-        moments.push((v, &view.shape, &c.v[view.range.clone()]));
-    }
+    let of = |prefix: char, flat| {
+        folder::tensors(c.model, flat)
+            .map(move |(view, data)| (format!("{prefix}.{}", view.name), view, data))
+    };
+    let moments: Vec<_> = of('m', c.m).chain(of('v', c.v)).collect();
+    let moments: Vec<safetensors::Tensor<'_>> =
+        moments.iter().map(|(name, view, data)| (name.as_str(), view.shape.as_slice(), &data[..])).collect();
     safetensors::write(&dir.join("optimizer.safetensors"), &moments, Store::F32)?;
     for extra in c.extras {
         let Some(name) = extra.file_name() else { continue };
@@ -235,7 +234,7 @@ pub fn newest(run: &Path) -> Result<Newest, Error> {
 /// Reads weights and moments of a verified checkpoint into flat buffers laid out for `model`.
 pub fn restore(
     dir: &Path,
-    model: &Llama,
+    model: &Transformer,
     weights: &mut [f32],
     m: &mut [f32],
     v: &mut [f32],
@@ -244,12 +243,9 @@ pub fn restore(
         safetensors::File::open(&dir.join("model.safetensors"))?,
         safetensors::File::open(&dir.join("optimizer.safetensors"))?,
     );
-    for view in model.layout().views() {
-        let range = view.range.clone();
-        model_file.read_f32(&view.name, &view.shape, &mut weights[range.clone()])?;
-        moments.read_f32(&format!("m.{}", view.name), &view.shape, &mut m[range.clone()])?;
-        moments.read_f32(&format!("v.{}", view.name), &view.shape, &mut v[range])?;
-    }
+    folder::read_tensors(&model_file, "", model, weights)?;
+    folder::read_tensors(&moments, "m.", model, m)?;
+    folder::read_tensors(&moments, "v.", model, v)?;
     Ok(())
 }
 

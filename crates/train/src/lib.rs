@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub mod leaf;
 pub mod optimizer;
 pub mod recipe;
+pub mod routing;
 pub mod schedule;
 pub mod session;
 pub mod trainer;

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 pub use crate::schedule::{Decay, Wsd};
 pub use smolt_arch::memory::Recompute;
+pub use smolt_arch::settings::Model;
 
 recipe! {
     /// A training run: from tokens to a checkpoint that Hugging Face tools load.
@@ -30,48 +31,6 @@ recipe! {
         pub schedule: Schedule,
         /// How the work is cut.
         pub train: Loop,
-    }
-
-    /// A model: fresh from a shape, or continued from a folder. Names as Hugging Face spells them.
-    pub struct Model {
-        /// Hugging Face folder to continue from; its config.json then decides the shape.
-        pub from: Option<String>,
-        /// Architecture.
-        pub model_type: ModelType = ModelType::SmolLm3,
-        /// Width of the residual stream.
-        pub hidden_size: usize = 256,
-        /// Width of the gated MLP.
-        pub intermediate_size: usize = 704,
-        /// Number of blocks.
-        pub num_hidden_layers: usize = 6,
-        /// Query heads.
-        pub num_attention_heads: usize = 4,
-        /// Key and value heads, shared by groups of query heads (GQA).
-        pub num_key_value_heads: usize = 2,
-        /// Features per head; hidden_size / num_attention_heads when left out.
-        pub head_dim: Option<usize>,
-        /// Rows of the embedding; the tokenizer's when left out.
-        pub vocab_size: Option<usize>,
-        /// Longest sequence; train.sequence_length when left out.
-        pub max_position_embeddings: Option<usize>,
-        /// Base of the rotary frequencies.
-        pub rope_theta: f64 = 10000.0,
-        /// Every n-th layer has no RoPE (SmolLM3; 0 = all layers have it).
-        pub no_rope_layer_interval: usize = 4,
-        /// Added to the mean square before the root.
-        pub rms_norm_eps: f64 = 1e-6,
-        /// One matrix for embedding and output head.
-        pub tie_word_embeddings: bool = true,
-        /// Standard deviation of the initial weights.
-        pub initializer_range: f64 = 0.02,
-    }
-
-    /// Architectures that can be trained.
-    pub enum ModelType {
-        /// Llama: RoPE in every layer.
-        Llama = "llama",
-        /// SmolLM3: Llama with some layers without RoPE.
-        SmolLm3 = "smollm3",
     }
 
     /// Token shards and how they are read.
@@ -178,7 +137,7 @@ impl Train {
             // Left to the tokenizer and the sequence length: any size does for checking the rest.
             shape.vocab_size.get_or_insert(1);
             shape.max_position_embeddings.get_or_insert(self.train.sequence_length);
-            shape.config()?;
+            fresh(&shape)?;
         }
         Ok(())
     }
@@ -228,7 +187,7 @@ impl Train {
         match &self.model.from {
             Some(dir) => ModelConfig::load(&Path::new(dir).join("config.json"))
                 .map_err(|e| Failure::bad_input(e.to_string())),
-            None => self.model.config(),
+            None => fresh(&self.model),
         }
     }
 
@@ -252,12 +211,7 @@ impl Train {
             Precision::Bf16 => PrecisionSetting::Bf16,
             Precision::Fp32 => PrecisionSetting::Fp32,
         };
-        let (m, t) = (&mut self.model, &self.train);
-        if m.from.is_none() {
-            m.head_dim.get_or_insert(m.hidden_size / m.num_attention_heads.max(1));
-            m.vocab_size.get_or_insert(tokenizer_vocab);
-            m.max_position_embeddings.get_or_insert(t.sequence_length);
-        }
+        self.model.resolve(tokenizer_vocab, self.train.sequence_length);
     }
 
     /// Makes relative paths relative to `base`, the recipe's folder.
@@ -300,30 +254,7 @@ impl PrecisionSetting {
     }
 }
 
-impl Model {
-    /// The configuration of a fresh model of this shape.
-    pub fn config(&self) -> Result<ModelConfig, Failure> {
-        let mut config = ModelConfig {
-            model_type: match self.model_type {
-                ModelType::Llama => smolt_arch::ModelType::Llama,
-                ModelType::SmolLm3 => smolt_arch::ModelType::SmolLm3,
-            },
-            hidden_size: self.hidden_size,
-            intermediate_size: self.intermediate_size,
-            num_hidden_layers: self.num_hidden_layers,
-            num_attention_heads: self.num_attention_heads,
-            num_key_value_heads: self.num_key_value_heads,
-            head_dim: self.head_dim.unwrap_or(self.hidden_size / self.num_attention_heads.max(1)),
-            vocab_size: self.vocab_size.unwrap_or(0),
-            max_position_embeddings: self.max_position_embeddings.unwrap_or(0),
-            rope_theta: self.rope_theta,
-            rms_norm_eps: self.rms_norm_eps,
-            tie_word_embeddings: self.tie_word_embeddings,
-            initializer_range: self.initializer_range,
-            ..ModelConfig::default()
-        };
-        config.set_no_rope_layer_interval(self.no_rope_layer_interval);
-        config.validate().map_err(|e| Failure::bad_input(format!("[model]: {e}")))?;
-        Ok(config)
-    }
+/// The configuration of a fresh model.
+fn fresh(model: &Model) -> Result<ModelConfig, Failure> {
+    model.config().map_err(|e| Failure::bad_input(format!("[model]: {e}")))
 }

@@ -106,7 +106,7 @@ pub fn run(mut recipe: Train, options: Options<'_>, hook: &mut dyn StepHook) -> 
         // A shape the recipe gives in full is judged before any file is asked for.
         let mut planned = recipe.clone();
         planned.resolve(isa, 0);
-        check_memory(&planned, &planned.model.config()?, threads)?;
+        check_memory(&planned, &planned.model_config()?, threads)?;
     }
     let tokenizer_dir = PathBuf::from(&recipe.data.tokenizer);
     let tokenizer = Tokenizer::load(&tokenizer_dir.join("tokenizer.json"))?;
@@ -218,6 +218,18 @@ impl Session<'_> {
         ] {
             line.insert(name.into(), value.into());
             scalars.push((format!("train/{name}"), value));
+        }
+        if let Some(routing) = r.routing {
+            let of = [
+                ("max_load", routing.max_load),
+                ("dead_experts", routing.dead_experts as f64),
+                ("entropy", routing.entropy),
+                ("aux_loss", routing.aux_loss),
+                ("z_loss", routing.z_loss),
+            ];
+            let map: Map<String, Value> = of.iter().map(|(n, v)| ((*n).to_owned(), (*v).into())).collect();
+            line.insert("routing".into(), Value::Object(map));
+            scalars.extend(of.iter().map(|(name, value)| (format!("routing/{name}"), *value)));
         }
         if !losses.is_empty() {
             let map: Map<String, Value> =

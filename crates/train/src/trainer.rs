@@ -2,11 +2,12 @@
 
 use crate::leaf::LeafTree;
 use crate::optimizer::AdamW;
+use crate::routing::{Balance, RoutingReport};
 use crate::schedule::Wsd;
 use smolt_arch::memory::Recompute;
 use smolt_data::batch::{Batch, Loader};
-use smolt_model::Llama;
-use smolt_model::llama::LossPass;
+use smolt_model::Transformer;
+use smolt_model::transformer::LossPass;
 use smolt_tensor::Cpu;
 use smolt_tensor::gemm::Precision;
 use smolt_tensor::tape::Run;
@@ -33,6 +34,8 @@ pub struct StepReport {
     pub tokens: u64,
     /// Wall time.
     pub seconds: f64,
+    /// How experts were used, where there are any.
+    pub routing: Option<RoutingReport>,
 }
 
 /// Why a step failed.
@@ -84,7 +87,7 @@ pub struct Trainer {
     /// Threads and instruction set.
     pub cpu: Cpu,
     /// The architecture.
-    pub model: Llama,
+    pub model: Transformer,
     /// Flat weights.
     pub weights: Vec<f32>,
     /// Moments and policy.
@@ -97,6 +100,7 @@ pub struct Trainer {
     pass: LossPass,
     batch: Batch,
     tree: LeafTree,
+    balance: Option<Balance>,
 }
 
 /// How to train (see [`Trainer::new`]).
@@ -118,9 +122,10 @@ pub struct Policy {
 
 impl Trainer {
     /// Compiles the pass of one leaf.
-    pub fn new(cpu: Cpu, model: Llama, weights: Vec<f32>, optimizer: AdamW, policy: Policy) -> Trainer {
+    pub fn new(cpu: Cpu, model: Transformer, weights: Vec<f32>, optimizer: AdamW, policy: Policy) -> Trainer {
         let n = policy.shape.leaf_tokens();
         Trainer {
+            balance: Balance::of(&model, n, policy.shape.leaves(), policy.precision),
             pass: model.training_pass(n, policy.precision, policy.z_loss, policy.recompute),
             batch: Batch::new(policy.shape.micro_batch_size, policy.shape.sequence_length),
             tree: LeafTree::new(weights.len()),
@@ -159,9 +164,9 @@ impl Trainer {
         // the normalisation.
         let scale = 1.0 / label_tokens.max(1) as f32;
         let (mut nll, mut z, mut correct) = (0.0, 0.0, 0);
+        self.count_routes(loader, first)?;
         for leaf in 0..self.shape.leaves() {
-            let sample = first + (leaf * self.shape.micro_batch_size) as u64;
-            loader.fill(sample, self.shape.micro_batch_size, self.batch.as_mut())?;
+            self.fill(loader, first, leaf)?;
             self.run_leaf(scale);
             let totals = self.pass.loss.totals(&self.pass.program);
             nll += totals.nll_sum;
@@ -177,6 +182,9 @@ impl Trainer {
             return Err(StepError::NotFinite { step, loss: nll / labels, grad_norm });
         }
         self.step = step;
+        if let Some(balance) = &self.balance {
+            balance.settle(&self.model, &mut self.weights);
+        }
         Ok(StepReport {
             step,
             loss: nll / labels,
@@ -187,11 +195,36 @@ impl Trainer {
             label_tokens,
             tokens: (self.shape.global_batch_size * self.shape.sequence_length) as u64,
             seconds: start.elapsed().as_secs_f64(),
+            routing: self.balance.as_ref().map(Balance::report),
         })
     }
 
+    fn fill(&mut self, loader: &Loader, first: u64, leaf: usize) -> Result<(), StepError> {
+        let sample = first + (leaf * self.shape.micro_batch_size) as u64;
+        Ok(loader.fill(sample, self.shape.micro_batch_size, self.batch.as_mut())?)
+    }
+
+    /// Where routers' losses look at the whole global batch, runs it forward once to count (spec MOE-08).
+    fn count_routes(&mut self, loader: &Loader, first: u64) -> Result<(), StepError> {
+        let Some(balance) = &mut self.balance else { return Ok(()) };
+        balance.begin();
+        if !balance.counts_ahead() {
+            return Ok(());
+        }
+        for leaf in 0..self.shape.leaves() {
+            self.fill(loader, first, leaf)?;
+            if let Some(balance) = &mut self.balance {
+                balance.count_ahead(&self.cpu, &self.model, &self.weights, &self.batch);
+            }
+        }
+        if let Some(balance) = &mut self.balance {
+            balance.tell(&mut self.pass);
+        }
+        Ok(())
+    }
+
     fn run_leaf(&mut self, scale: f32) {
-        fill_inputs(&mut self.pass, &self.batch, scale);
+        fill_inputs(&mut self.pass, &self.batch, scale, 1.0 / self.shape.leaves() as f32);
         self.pass.program.run(Run {
             cpu: &self.cpu,
             layout: self.model.layout(),
@@ -200,15 +233,19 @@ impl Trainer {
             cache: None,
         });
         self.tree.push(&self.cpu);
+        if let Some(balance) = &mut self.balance {
+            balance.take_in(&self.pass);
+        }
     }
 }
 
-/// Copies a batch into the inputs of a pass.
-pub(crate) fn fill_inputs(pass: &mut LossPass, batch: &Batch, scale: f32) {
+/// Copies a batch into the inputs of a pass; `share` is its part of the global batch.
+pub(crate) fn fill_inputs(pass: &mut LossPass, batch: &Batch, scale: f32, share: f32) {
     let p = &mut pass.program;
     p.input_mut::<u32>(pass.tokens).copy_from_slice(&batch.tokens);
     p.input_mut::<u32>(pass.labels).copy_from_slice(&batch.labels);
     p.input_mut::<u32>(pass.segments).copy_from_slice(&batch.segments);
     p.input_mut::<u32>(pass.positions).copy_from_slice(&batch.positions);
     p.input_mut::<f32>(pass.scale)[0] = scale;
+    p.input_mut::<f32>(pass.share)[0] = share;
 }

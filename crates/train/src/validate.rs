@@ -4,8 +4,8 @@ use crate::trainer::fill_inputs;
 use smolt_data::Error;
 use smolt_data::batch::Batch;
 use smolt_data::validation::Validation;
-use smolt_model::Llama;
-use smolt_model::llama::LossPass;
+use smolt_model::Transformer;
+use smolt_model::transformer::LossPass;
 use smolt_tensor::Cpu;
 use smolt_tensor::gemm::Precision;
 use smolt_tensor::tape::Run;
@@ -43,7 +43,7 @@ pub struct Validator {
 impl Validator {
     /// Compiles the pass for leaves of `micro_batch_size` sequences.
     pub fn new(
-        model: &Llama,
+        model: &Transformer,
         micro_batch_size: usize,
         sequence_length: usize,
         precision: Precision,
@@ -57,14 +57,14 @@ impl Validator {
     pub fn run(
         &mut self,
         cpu: &Cpu,
-        model: &Llama,
+        model: &Transformer,
         weights: &[f32],
         domain: &Domain,
     ) -> Result<DomainLoss, Error> {
         let (mut nll, mut labels, mut row) = (0.0, 0, 0);
         while row < domain.data.rows() {
             domain.data.fill(row, self.micro_batch_size, self.batch.as_mut())?;
-            fill_inputs(&mut self.pass, &self.batch, 1.0);
+            fill_inputs(&mut self.pass, &self.batch, 1.0, 0.0);
             let run = Run { cpu, layout: model.layout(), weights, grads: None, cache: None };
             self.pass.program.run(run);
             let totals = self.pass.loss.totals(&self.pass.program);

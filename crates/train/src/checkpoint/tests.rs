@@ -16,6 +16,7 @@ fn tiny() -> Loaded {
         vocab_size: 11,
         max_position_embeddings: 4,
         no_rope_layers: vec![1],
+        layer_types: vec![smolt_arch::config::LayerType::Full],
         ..ModelConfig::default()
     };
     Loaded::fresh(config, 1)

@@ -7,4 +7,5 @@ mod common;
 mod cutting;
 mod resume;
 mod threads;
+mod toys;
 mod world;

@@ -22,7 +22,7 @@ fn world() -> World {
 }
 
 /// Every metric but the speed; asserts that each step is there once, in order.
-fn metrics(run: &Path) -> Vec<Value> {
+pub(crate) fn metrics(run: &Path) -> Vec<Value> {
     let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let mut lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let steps: Vec<u64> = lines.iter().map(|line| line["step"].as_u64().unwrap()).collect();
@@ -33,7 +33,7 @@ fn metrics(run: &Path) -> Vec<Value> {
     lines
 }
 
-fn assert_same_end(world: &World, run: &str, what: &str) {
+pub(crate) fn assert_same_end(world: &World, run: &str, what: &str) {
     for file in ["model.safetensors", "optimizer.safetensors", "state.json", "checksums.json", "config.json"]
     {
         let of = |run: &str| fs::read(world.path(run).join("checkpoints/step-12").join(file)).unwrap();
