@@ -35,6 +35,8 @@ enum Command {
     Plan(commands::plan::Action),
     /// Train a model by a recipe
     Train(commands::train::Args),
+    /// Train the recipes of a folder, several seeds each, and compare them
+    Ablate(commands::ablate::Args),
     /// List and verify the checkpoints of a run
     #[command(subcommand)]
     Checkpoint(commands::checkpoint::Action),
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         Command::Data(action) => commands::data::run(action),
         Command::Plan(action) => commands::plan::run(action),
         Command::Train(args) => commands::train::run(args),
+        Command::Ablate(args) => commands::ablate::run(args),
         Command::Checkpoint(action) => commands::checkpoint::run(action),
         Command::Eval(args) => commands::eval::run(args),
         Command::Generate(args) => commands::generate::run(args),

@@ -1,4 +1,4 @@
-//! `smolt bench`: what a training step of a Llama shape costs on this machine, and what bounds it.
+//! `smolt bench`: what a training step of a shape costs on this machine, and what bounds it.
 
 mod gemm;
 mod ops;
@@ -11,10 +11,11 @@ use clap::{Subcommand, ValueEnum};
 use smolt_arch::{ModelConfig, ModelType};
 use smolt_run::error::Failure;
 use smolt_tensor::gemm::Precision;
+use std::path::{Path, PathBuf};
 
 #[derive(Subcommand)]
 pub(crate) enum Action {
-    /// Time a training step of a Llama-shaped model
+    /// Time a training step of a Llama-shaped model, or of a config.json
     Train(train::Args),
     /// Time every matrix product of the step alone, against multiply–adds between registers
     Gemm(gemm::Args),
@@ -77,6 +78,9 @@ struct Shape {
     /// Width of the MLP; 0 = 8/3 dim rounded up to 32
     #[arg(long, default_value_t = 0)]
     ffn: usize,
+    /// The model of this config.json instead; dim, layers, vocab, heads and ffn are then not asked
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 impl Shape {
@@ -89,6 +93,9 @@ impl Shape {
     fn config(&self) -> Result<ModelConfig, Failure> {
         if self.tokens() == 0 {
             return Err(Failure::bad_input("--seq and --batch must be at least 1"));
+        }
+        if let Some(file) = &self.config {
+            return self.config_of(file);
         }
         let heads = if self.heads > 0 { self.heads } else { (self.dim / 64).max(4) };
         let third = if heads.is_multiple_of(3) { heads / 3 } else { (heads / 2).max(1) };
@@ -105,10 +112,25 @@ impl Shape {
             head_dim: self.dim / heads,
             vocab_size: self.vocab,
             max_position_embeddings: self.seq,
-            ..ModelConfig::default()
+            rope_theta: 1e4,
+            tie_word_embeddings: true,
+            ..ModelConfig::of(ModelType::Llama)
         };
         config.set_no_rope_layer_interval(0);
         config.validate().map_err(|e| Failure::bad_input(e.to_string()))?;
+        Ok(config)
+    }
+
+    fn config_of(&self, file: &Path) -> Result<ModelConfig, Failure> {
+        let config = ModelConfig::load(file)?;
+        if self.seq > config.max_position_embeddings {
+            return Err(Failure::bad_input(format!(
+                "{}: `max_position_embeddings` {} is less than --seq {}",
+                file.display(),
+                config.max_position_embeddings,
+                self.seq
+            )));
+        }
         Ok(config)
     }
 }

@@ -1,9 +1,9 @@
 //! The step that is timed: random tokens forward and backward, then the optimizer.
 
 use super::{Dtype, Shape};
-use smolt_model::Llama;
+use smolt_model::Transformer;
 use smolt_model::folder::Loaded;
-use smolt_model::llama::LossPass;
+use smolt_model::transformer::LossPass;
 use smolt_run::error::Failure;
 use smolt_run::random::Stream;
 use smolt_tensor::Cpu;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// A model in training.
 pub(super) struct Step {
     pub(super) cpu: Cpu,
-    pub(super) model: Llama,
+    pub(super) model: Transformer,
     pub(super) pass: LossPass,
     pub(super) weights: Vec<f32>,
     pub(super) grads: Vec<f32>,
@@ -47,13 +47,19 @@ impl Step {
         let mut stream = Stream::new(0, "bench", 0);
         let program = &mut self.pass.program;
         for var in [self.pass.tokens, self.pass.labels] {
-            let vocab = shape.vocab as u64;
+            let vocab = self.model.config().vocab_size as u64;
             program.input_mut::<u32>(var).iter_mut().for_each(|t| *t = stream.below(vocab) as u32);
         }
         for (row, position) in program.input_mut::<u32>(self.pass.positions).iter_mut().enumerate() {
             *position = (row % shape.seq) as u32;
         }
         program.input_mut::<f32>(self.pass.scale)[0] = 1.0 / shape.tokens() as f32;
+        program.input_mut::<f32>(self.pass.share)[0] = 1.0;
+        for router in &self.pass.routers {
+            if let Some(fractions) = router.fractions {
+                program.input_mut::<f32>(fractions).fill(1.0);
+            }
+        }
         self.cut(shape, shape.seq);
     }
 

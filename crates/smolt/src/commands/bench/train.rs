@@ -6,6 +6,7 @@ use super::{Dtype, Shape, rounded};
 use crate::device::DeviceArgs;
 use crate::{Outcome, output};
 use serde_json::json;
+use smolt_arch::count;
 use smolt_run::error::Failure;
 use smolt_tensor::bandwidth;
 use smolt_tensor::gemm::bench::peak_gflops;
@@ -57,9 +58,9 @@ pub(super) fn run(args: Args) -> Outcome {
     let peak_rss = smolt_run::resources::peak_rss_bytes().unwrap_or(0);
     let memory_gbs = bandwidth::memory_gbs(&step.cpu);
     let seconds = median(&times);
-    let (n, shape) = (args.shape.tokens(), &args.shape);
+    let n = args.shape.tokens();
     let params = step.model.layout().count();
-    let flops = (6 * params + 6 * shape.layers * shape.dim * shape.seq) as f64 * n as f64;
+    let flops = count::flops_per_token(step.model.config(), args.shape.seq).total() * n as f64;
     let mut result = json!({
         "peer": concat!("smolt ", env!("CARGO_PKG_VERSION")),
         "dtype": args.dtype.name(),
