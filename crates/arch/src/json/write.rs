@@ -107,7 +107,8 @@ fn family(c: &ModelConfig, put: &mut impl FnMut(&str, Value)) {
         put("no_rope_layers", json!(c.no_rope_layers));
     }
     if gemma {
-        put("query_pre_attn_scalar", json!(c.query_pre_attn_scalar));
+        // transformers takes whole numbers only, and writes them so.
+        put("query_pre_attn_scalar", json!(c.query_pre_attn_scalar.map(|scalar| scalar as u64)));
         put("attn_logit_softcapping", json!(c.attn_logit_softcapping));
         put("final_logit_softcapping", json!(c.final_logit_softcapping));
     }
