@@ -7,7 +7,7 @@ use smolt_tensor::Cpu;
 use smolt_tensor::gemm::Precision;
 use smolt_tensor::ops::activation::Activation;
 use smolt_tensor::ops::moe_experts::Experts;
-use smolt_tensor::ops::moe_route::{Bias, Gate, Groups, RouteInputs, Routing};
+use smolt_tensor::ops::moe_route::{Gate, Groups, RouteInputs, Routing};
 use smolt_tensor::tape::{LayoutBuilder, Run, Tape};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -55,10 +55,11 @@ fn run(precision: Precision) {
     let (embedding, norm, router) = (add(&[VOCAB, d]), add(&[d]), add(&[EXPERTS, d]));
     let (gate_up, down) = (add(&[EXPERTS, 2 * width, d]), add(&[EXPERTS, d, width]));
     let biases = [add(&[EXPERTS, 2 * width]), add(&[EXPERTS, d])];
+    let bias = add(&[EXPERTS]);
     let layout = layout.build();
     let mut t = Tape::new(precision);
     let (tokens, labels) = (t.input_indices(ROWS), t.input_indices(ROWS));
-    let (scale, bias) = (t.input_scalars(1), t.input_scalars(EXPERTS));
+    let scale = t.input_scalars(1);
     let x = t.embedding(tokens, embedding, d, 1.0);
     let h = t.rms_norm(x, norm, 1e-6);
     let logits = t.linear_fp32(h, router, None, EXPERTS);
@@ -72,7 +73,7 @@ fn run(precision: Precision) {
         aux_loss_coef: 0.01,
         z_loss_coef: 0.001,
     };
-    let inputs = RouteInputs { scale_aux: Some(scale), fractions: None, bias: Some(Bias::Input(bias)) };
+    let inputs = RouteInputs { scale_aux: Some(scale), fractions: None, bias: Some(bias) };
     let routed = t.moe_route(logits, routing, inputs);
     let experts =
         Experts { intermediate: width, activation: Activation::Silu, gate_up, down, biases: Some(biases) };
@@ -82,7 +83,7 @@ fn run(precision: Precision) {
     t.linear_cross_entropy(h, embedding, labels, scale, 0.0, None);
     let mut program = t.compile(true);
     let cpu = Cpu::new(1).unwrap();
-    let weights: Vec<f32> = (0..layout.len()).map(|i| ((i * 37 % 101) as f32 - 50.0) / 200.0).collect();
+    let mut weights: Vec<f32> = (0..layout.len()).map(|i| ((i * 37 % 101) as f32 - 50.0) / 200.0).collect();
     let mut grads = vec![0.0; layout.len()];
     program.input_mut::<f32>(scale)[0] = 0.01;
     let mut loads = Vec::with_capacity(16);
@@ -90,7 +91,7 @@ fn run(precision: Precision) {
         for (row, token) in program.input_mut::<u32>(tokens).iter_mut().enumerate() {
             *token = ((row * 7 + step * row * row) % VOCAB) as u32;
         }
-        for (expert, bias) in program.input_mut::<f32>(bias).iter_mut().enumerate() {
+        for (expert, bias) in weights[layout.range(bias)].iter_mut().enumerate() {
             *bias = ((expert * 5 + step) % EXPERTS) as f32 * step as f32 * 0.01;
         }
         let before = BYTES.load(Ordering::Relaxed);

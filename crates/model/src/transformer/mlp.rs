@@ -6,7 +6,7 @@ use smolt_arch::config::{Activation as Act, Balancing, BalancingScope, Gate as G
 use smolt_arch::parameters::Part;
 use smolt_tensor::ops::activation::Activation;
 use smolt_tensor::ops::moe_experts::Experts;
-use smolt_tensor::ops::moe_route::{Bias, Gate, Groups, RouteInputs, Routing};
+use smolt_tensor::ops::moe_route::{Gate, Groups, RouteInputs, Routing};
 use smolt_tensor::tape::{DType, ParamId, Tape, Var};
 
 /// Projections of an MLP, with their biases.
@@ -80,11 +80,8 @@ impl Transformer {
             && moe.balancing_scope == BalancingScope::GlobalBatch
             && rows.share.is_some();
         let fractions = whole_batch.then(|| t.input_scalars(moe.num_experts));
-        let inputs = RouteInputs {
-            scale_aux: rows.share,
-            fractions,
-            bias: self.maybe(l, Part::SelectionBias).map(Bias::Param),
-        };
+        let inputs =
+            RouteInputs { scale_aux: rows.share, fractions, bias: self.maybe(l, Part::SelectionBias) };
         let routed = t.moe_route(logits_ne, routing(moe), inputs);
         routers.push(Router { layer: l, routed, fractions });
         let biases = [Part::ExpertsUpBias, Part::ExpertsDownBias].map(|part| self.maybe(l, part));

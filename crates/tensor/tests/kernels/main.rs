@@ -7,5 +7,4 @@ mod guard;
 mod inputs;
 mod random;
 mod specials;
-mod speed;
 mod threads;

@@ -83,7 +83,7 @@ fn between<E: Elem>(
         let first = task * kernels::ROWS;
         let rows = first..first + act.len() / width;
         let hidden = &hidden[2 * width * rows.start..2 * width * rows.end];
-        activation::gated(cpu, layer.activation, hidden, width, act);
+        activation::gated_rows(cpu.isa, layer.activation, hidden, width, act);
         scratch::with(act.len(), |d_act: &mut [E]| {
             let parts = act.chunks_exact_mut(width).zip(d_act.chunks_exact_mut(width));
             for (row, (act, d_act)) in rows.clone().zip(parts) {
@@ -100,7 +100,7 @@ fn between<E: Elem>(
             }
             // SAFETY: these rows belong to this task alone.
             let d_hidden = unsafe { d_hidden.slice(2 * width * rows.start, 2 * width * rows.end) };
-            activation::gated_backward(cpu, layer.activation, hidden, width, d_act, d_hidden);
+            activation::gated_rows_backward(cpu.isa, layer.activation, hidden, width, d_act, d_hidden);
         });
     });
 }

@@ -5,7 +5,7 @@ use crate::Cpu;
 use crate::gemm::Precision;
 use crate::ops::activation::Activation;
 use crate::ops::linear_cross_entropy::Loss;
-use crate::ops::moe_route::{Bias, Gate, Groups, RouteInputs, Routed, Routing};
+use crate::ops::moe_route::{Gate, Groups, RouteInputs, Routed, Routing};
 use crate::ops::testing::{assert_close, random, wide};
 use crate::tape::{Layout, LayoutBuilder, ParamId, Program, Run, Tape, Var};
 use half::bf16;
@@ -82,7 +82,7 @@ fn pass(w: &Weights, precision: Precision, gate: Gate, recompute: bool) -> Pass 
             let inputs = RouteInputs {
                 scale_aux: Some(scales[1]),
                 fractions: (l == 1).then_some(fractions),
-                bias: Some(Bias::Param(bias)),
+                bias: Some(bias),
             };
             let to = t.moe_route(logits, routing(gate), inputs);
             let experts = Experts {

@@ -33,7 +33,7 @@ mod oracle;
 #[cfg(test)]
 mod tests;
 
-pub use node::{Bias, RouteInputs, Routed};
+pub use node::{RouteInputs, Routed};
 
 use crate::Cpu;
 

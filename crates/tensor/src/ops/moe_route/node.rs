@@ -3,15 +3,6 @@
 use super::{Args, Routes, Routing, Saved, Stats};
 use crate::tape::{DType, Frame, Node, ParamId, Tape, Uses, Var};
 
-/// Where a selection bias lies.
-#[derive(Clone, Copy, Debug)]
-pub enum Bias {
-    /// In a parameter `[E]`, under whose name checkpoints hold it; its gradient is zero, and it must not decay.
-    Param(ParamId),
-    /// In an input `[E]` fp32.
-    Input(Var),
-}
-
 /// What a router reads besides logits.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RouteInputs {
@@ -19,8 +10,9 @@ pub struct RouteInputs {
     pub scale_aux: Option<Var>,
     /// Rows sent to each expert per token in the global batch, `[E]` fp32 (MOE-08); else of this batch.
     pub fractions: Option<Var>,
-    /// Selection bias (MOE-07).
-    pub bias: Option<Bias>,
+    /// Selection bias `[E]` (MOE-07), a parameter only in that checkpoints hold it: its gradient is zero, and it must not
+    /// decay.
+    pub bias: Option<ParamId>,
 }
 
 /// Where each token goes.
@@ -109,19 +101,12 @@ impl Node for Route {
         let given = [self.inputs.scale_aux, self.inputs.fractions];
         uses.reads.extend(given.iter().flatten());
         uses.saved.extend(given.iter().flatten());
-        match self.inputs.bias {
-            Some(Bias::Input(var)) => uses.reads.push(var),
-            Some(Bias::Param(id)) => uses.params.push(id),
-            None => {}
-        }
+        uses.params.extend(self.inputs.bias);
         uses
     }
 
     fn forward(&self, f: &Frame<'_>) {
-        let bias = self.inputs.bias.map(|bias| match bias {
-            Bias::Param(id) => f.param(id),
-            Bias::Input(var) => f.read(var),
-        });
+        let bias = self.inputs.bias.map(|id| f.param(id));
         let args = Args { logits: f.read(self.logits), bias, fractions: self.fractions(f) };
         let Ok(stats) = f.write::<f64>(self.out.stats).try_into() else {
             unreachable!("stats has three elements")
@@ -139,7 +124,7 @@ impl Node for Route {
     }
 
     fn backward(&self, f: &Frame<'_>) {
-        if let Some(Bias::Param(id)) = self.inputs.bias {
+        if let Some(id) = self.inputs.bias {
             let accumulates = f.accumulates_param(id);
             let d_bias = f.param_grad(id);
             if !accumulates {
