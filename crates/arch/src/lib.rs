@@ -1,5 +1,5 @@
-//! Model configuration in Hugging Face spelling; parameters, FLOPs, cache and training memory counted from it.
-//! It must not know tensors.
+//! Model configuration in Hugging Face spelling, and what follows from it: names of tensors, parameters, FLOPs, cache and
+//! training memory, masks, comparable sizes. It must not know what tensors hold.
 
 pub mod config;
 pub mod count;

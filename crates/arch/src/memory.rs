@@ -14,7 +14,9 @@
 //!
 //! A block keeps 8·d + 4·H + a·(2·d + 2·(H+K)·d_h + 3·I) per token. Where backward computes things again, every block
 //! but the last keeps less: 8·d + 2·a·I with `attention` (the stream before attention and MLP, gate|up), 4·d with
-//! `block` (its input).
+//! `block` (its input). Other architectures keep other things: norms behind branches what they were given (4·d each),
+//! norms of queries and keys q|k|v once more, latents (4 + a) times their width, experts 2·a·I for each that serves a
+//! token, and routes. Rows on their way to experts and back are workspace.
 
 use crate::config::{ModelConfig, NormPlacement, QkNorm};
 use crate::count;
@@ -116,17 +118,21 @@ pub fn training(config: &ModelConfig, training: &Training) -> Memory {
     let all = 4 * count::parameters(c).total();
     let d = c.hidden_size as u64;
     let last = c.num_hidden_layers.saturating_sub(1);
-    let layer = |layer: usize| 4 * coefficients::RESIDUALS * d + attention(c, stored) + mlp(c, layer, stored);
+    let stream = 4 * coefficients::RESIDUALS * d;
+    let layer = |layer: usize| stream + attention(c, stored) + Mlp::of(c, layer).kept(c, stored);
     let earlier: u64 = (0..last)
         .map(|l| match training.recompute {
             Recompute::None => layer(l),
-            Recompute::Attention => 4 * coefficients::RESIDUALS * d + stored * mlp_width(c, l).1,
+            Recompute::Attention => stream + 2 * behind(c) + Mlp::of(c, l).needed(stored),
             Recompute::Block => 4 * d,
         })
         .sum();
     // Most lives when the last block turns the gradient of its MLP's activation, which is not needed any more, into that
-    // of gate|up; in a block with a small MLP, when the last norm does.
-    let gradients = (4 * d + stored * mlp_width(c, last).1).max(4 * 2 * d + stored * d);
+    // of gate|up; in a block with a small MLP, when the last norm does, or attention, for which the MLP's are gone.
+    let mlp = Mlp::of(c, last);
+    let gradients = (4 * d + stored * mlp.width)
+        .max(4 * 2 * d + stored * d)
+        .max((4 * d + attention_gradients(c, stored)).saturating_sub(mlp.kept(c, stored)));
     Memory {
         parameters: all,
         gradients: all.saturating_mul(training.gradient_buffers as u64),
@@ -137,55 +143,95 @@ pub fn training(config: &ModelConfig, training: &Training) -> Memory {
     }
 }
 
-/// Bytes per token that attention keeps: its norm's output, q|k|v, what its scores give, log-sum-exps.
-fn attention(c: &ModelConfig, stored: u64) -> u64 {
-    let [d, h, k, e, v] =
-        [c.hidden_size, c.num_attention_heads, c.num_key_value_heads, c.head_dim, c.value_dim()]
-            .map(|x| x as u64);
-    let (rotated, qkv) = ((h + k) * e, (h + k) * e + k * v);
-    let before = match (&c.latent, c.qk_norm) {
-        // Latents as they come and normed, queries, keys and values before they are put together.
-        (Some(latent), _) => {
-            let r = latent.kv_lora_rank as u64;
-            2 * latent.q_lora_rank.map_or(0, |rank| rank as u64)
-                + 2 * r
-                + latent.qk_rope_head_dim as u64
-                + h * (2 * e + v)
-        }
-        (None, QkNorm::None) => 0,
-        (None, _) => rotated,
-    };
-    let behind = if c.norm_placement == NormPlacement::Pre { 0 } else { 4 * d };
-    4 * h + behind + stored * (d + before + qkv + h * v)
+/// Bytes per token of a branch's norms: what the one before gives, what the one behind was given.
+fn norms(c: &ModelConfig, stored: u64) -> u64 {
+    let d = c.hidden_size as u64;
+    let before = if c.norm_placement == NormPlacement::Post { 0 } else { stored * d };
+    before + behind(c)
 }
 
-/// Rows per token that the MLP of `layer` has, and all of what they are wide before their activation.
-fn mlp_width(c: &ModelConfig, layer: usize) -> (u64, u64) {
-    let gates = if c.gated_mlp { 2 } else { 1 };
-    match &c.moe {
-        Some(moe) if c.is_sparse(layer) => {
-            let each = (gates * moe.moe_intermediate_size) as u64;
-            let rows = (moe.num_experts_per_tok + moe.n_shared_experts) as u64;
-            (rows, rows * each)
+/// Bytes per token that a norm behind a branch was given.
+fn behind(c: &ModelConfig) -> u64 {
+    if c.norm_placement == NormPlacement::Pre { 0 } else { 4 * c.hidden_size as u64 }
+}
+
+/// Bytes per token that attention keeps: its norms', q|k|v, what its scores give, log-sum-exps.
+fn attention(c: &ModelConfig, stored: u64) -> u64 {
+    let [h, k, e, v] =
+        [c.num_attention_heads, c.num_key_value_heads, c.head_dim, c.value_dim()].map(|x| x as u64);
+    let qkv = (h + k) * e + k * v;
+    let before = match (&c.latent, c.qk_norm) {
+        // Latents, as they are made and normed.
+        (Some(latent), _) => (4 + stored) * (latent.q_lora_rank.unwrap_or(0) + latent.kv_lora_rank) as u64,
+        (None, QkNorm::None) => 0,
+        // As they are made, too.
+        (None, _) => stored * qkv,
+    };
+    norms(c, stored) + before + 4 * h + stored * (qkv + h * v)
+}
+
+/// Bytes per token of gradients that attention has at one time: of q|k|v and of its output, or of what latents make of them.
+fn attention_gradients(c: &ModelConfig, stored: u64) -> u64 {
+    let [h, k, e, v] =
+        [c.num_attention_heads, c.num_key_value_heads, c.head_dim, c.value_dim()].map(|x| x as u64);
+    let qkv = (h + k) * e + k * v;
+    let other = match &c.latent {
+        Some(latent) => h * (e + latent.qk_nope_head_dim as u64 + v),
+        None => h * v,
+    };
+    stored * (qkv + other)
+}
+
+/// What a token has in the MLP of a layer.
+struct Mlp {
+    /// Features before the activation of a plain MLP, or of shared experts.
+    width: u64,
+    /// Features behind it.
+    activation: u64,
+    /// Features before the activations of a token's experts, which compute these again.
+    routed: u64,
+    /// Bytes of its routes: logits; gates, experts, places and order.
+    routes: u64,
+}
+
+impl Mlp {
+    fn of(c: &ModelConfig, layer: usize) -> Mlp {
+        let gates = if c.gated_mlp { 2 } else { 1 };
+        let plain = |width: usize| Mlp {
+            width: (gates * width) as u64,
+            activation: width as u64,
+            routed: 0,
+            routes: 0,
+        };
+        match &c.moe {
+            Some(moe) if c.is_sparse(layer) => Mlp {
+                routed: (moe.num_experts_per_tok * 2 * moe.moe_intermediate_size) as u64,
+                routes: 4 * (moe.num_experts + 4 * moe.num_experts_per_tok) as u64,
+                ..plain(moe.n_shared_experts * moe.moe_intermediate_size)
+            },
+            _ => plain(c.intermediate_size),
         }
-        _ => (1, (gates * c.intermediate_size) as u64),
+    }
+
+    /// Bytes of what is kept of it even where what costs next to nothing is computed again.
+    fn needed(&self, stored: u64) -> u64 {
+        stored * (self.width + self.routed) + self.routes
+    }
+
+    /// Bytes of all that is kept of it.
+    fn kept(&self, c: &ModelConfig, stored: u64) -> u64 {
+        norms(c, stored) + self.needed(stored) + stored * self.activation
     }
 }
 
-/// Bytes per token that the MLP of `layer` keeps: its norm's output, gate|up, the activation.
-fn mlp(c: &ModelConfig, layer: usize, stored: u64) -> u64 {
-    let d = c.hidden_size as u64;
-    let (rows, width) = mlp_width(c, layer);
-    let activation = if c.gated_mlp { width / 2 } else { width };
-    let behind = if c.norm_placement == NormPlacement::Pre { 0 } else { 4 * d };
-    let routed = match &c.moe {
-        // Logits, gates; what an expert gives for each of its rows.
-        Some(moe) if c.is_sparse(layer) => {
-            4 * (moe.num_experts + 3 * moe.num_experts_per_tok) as u64 + rows * stored * d
-        }
-        _ => 0,
-    };
-    behind + stored * (d + width + activation) + routed
+/// Bytes of the rows of experts that exist at one time (`ops::moe_experts`), per token.
+fn dispatched(c: &ModelConfig, stored: u64) -> u64 {
+    c.moe.as_ref().map_or(0, |moe| {
+        let (d, i) = (c.hidden_size as u64, moe.moe_intermediate_size as u64);
+        let forward = stored * i + 4 * d;
+        let backward = (stored * (3 * i + d) + 4 * i).max(stored * 2 * i + 4 * d);
+        moe.num_experts_per_tok as u64 * forward.max(backward)
+    })
 }
 
 /// Tokens of a leaf.
@@ -204,8 +250,9 @@ fn workspaces(c: &ModelConfig, training: &Training) -> u64 {
     let queries = n.saturating_mul(4 * strips * (c.num_attention_heads * c.head_dim) as u64);
     let rope = 4 * (c.max_position_embeddings * c.head_dim) as u64;
     let scratch = coefficients::SCRATCH_PER_THREAD.saturating_mul(training.threads as u64);
+    let experts = n.saturating_mul(dispatched(c, stored));
     let fixed = logits + packed + rope + coefficients::PROGRAM;
-    [sums, queries, scratch].into_iter().fold(fixed, u64::saturating_add)
+    [sums, queries, scratch, experts].into_iter().fold(fixed, u64::saturating_add)
 }
 
 #[cfg(test)]

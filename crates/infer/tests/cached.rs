@@ -5,7 +5,7 @@
 #[path = "../../model/tests/common/mod.rs"]
 mod common;
 
-use common::{Fixture, Rows, golden, max_error, some_ids};
+use common::{Fixture, Rows, golden, max_error, some_ids, toys};
 use smolt_arch::ModelConfig;
 use smolt_infer::decoder::{Error, MAX_ROWS};
 use smolt_infer::sampling::Sampling;
@@ -67,6 +67,23 @@ fn losses(logits: &[f32], tokens: &[u32]) -> Vec<f32> {
     let vocab = logits.len() / tokens.len();
     let loss = |(row, &next): (&[f32], &u32)| -smolt_infer::sampling::log_probability(row, next) as f32;
     logits.chunks_exact(vocab).zip(&tokens[1..]).map(loss).collect()
+}
+
+#[test]
+fn every_architecture_decodes_what_it_was_trained_on() {
+    let cpu = Cpu::new(2).unwrap();
+    for (name, config) in toys(64) {
+        let (loaded, tokens) = (Loaded::fresh(config, 4), some_ids(2, 40, 64));
+        let want = full_forward(&cpu, &loaded, &tokens);
+        let mut decoder = decoder(&cpu, &loaded, 2);
+        // A prompt, then one token at a time.
+        let mut logits = feed(&mut decoder, &rows(1, 0, &tokens[..23]));
+        for (position, token) in (23_u32..).zip(&tokens[23..]) {
+            logits.extend(feed(&mut decoder, &rows(1, position, std::slice::from_ref(token))));
+        }
+        let error = max_error(&losses(&logits, &tokens), &want);
+        assert!(error < 1e-4, "{name}: losses off by {error:e}");
+    }
 }
 
 #[test]

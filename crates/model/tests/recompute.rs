@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Rows, bits, some_ids};
+use common::{Rows, bits, some_ids, toys};
 use smolt_arch::ModelConfig;
 use smolt_arch::memory::{Recompute, Training, training};
 use smolt_model::folder::Loaded;
@@ -52,6 +52,45 @@ fn every_setting_gives_the_same_bits() {
             let want = run(none);
             assert!(want == run(attention), "{precision:?}: attention");
             assert!(want == run(block), "{precision:?}: block");
+        }
+    }
+}
+
+#[test]
+fn every_architecture_recomputes_the_same_bits_and_keeps_what_was_predicted() {
+    let cpu = Cpu::new(2).unwrap();
+    let ids = some_ids(1, 128, 64);
+    let mut rows = Rows::default();
+    [&ids[..50], &ids[50..70], &ids[70..]].iter().for_each(|document| rows.push_document(document));
+    for (name, config) in toys(64) {
+        let loaded = Loaded::fresh(config.clone(), 3);
+        for (precision, bf16) in [(Precision::Fp32, false), (Precision::Bf16, true)] {
+            let mut want = None;
+            for recompute in SETTINGS {
+                let mut pass = loaded.model.training_pass(128, precision, 0.0, recompute);
+                let size = Training {
+                    micro_batch_size: 2,
+                    sequence_length: 64,
+                    bf16,
+                    recompute,
+                    gradient_buffers: 1,
+                    threads: 2,
+                };
+                let memory = training(&config, &size);
+                let predicted = (memory.activations + memory.activation_gradients) as f64;
+                let ratio = pass.program.slab_bytes() as f64 / predicted;
+                assert!(
+                    (0.75..1.25).contains(&ratio),
+                    "{name}, {precision:?}, {recompute}: {ratio:.2} of what was predicted"
+                );
+                let mut grads = vec![0.0; loaded.weights.len()];
+                let loss = rows.run(&mut pass, &cpu, &loaded, Some(&mut grads)).to_bits();
+                let got = (loss, bits(&grads));
+                assert!(
+                    *want.get_or_insert(got.clone()) == got,
+                    "{name}, {precision:?}, {recompute}: other bits"
+                );
+            }
         }
     }
 }

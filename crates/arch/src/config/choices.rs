@@ -103,7 +103,8 @@ choices! {
         Linear = "linear",
         /// A larger base, so that the slowest pair is stretched by `factor` and the fastest is not (NTK-aware).
         Ntk = "ntk",
-        /// NTK with a base that depends on the length: the original one within `original_max_position_embeddings`.
+        /// NTK with a base that follows from the longest sequence: the original one if that is within
+        /// `original_max_position_embeddings`. Only a smolt model has it.
         Dynamic = "dynamic",
         /// YaRN: slow pairs stretched, fast ones not, scores made sharper.
         Yarn = "yarn",

@@ -322,6 +322,10 @@ impl ModelConfig {
         if groups > 1 && (e / groups < 2 || moe.gate != Gate::Sigmoid) {
             return wrong("moe.n_group", "above 1 needs `moe.gate` sigmoid and at least two experts a group");
         }
+        if moe.dense_layers.len() > self.num_hidden_layers {
+            let reason = format!("has more entries than num_hidden_layers {}", self.num_hidden_layers);
+            return wrong("moe.dense_layers", reason);
+        }
         if let Some(layer) = moe.dense_layers.iter().find(|&&layer| layer >= self.num_hidden_layers) {
             let reason = format!("has {layer}, but num_hidden_layers is {}", self.num_hidden_layers);
             return wrong("moe.dense_layers", reason);

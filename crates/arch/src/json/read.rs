@@ -139,6 +139,15 @@ fn blocks(f: &mut Fields, c: &mut ModelConfig) -> Result {
         ] {
             f.take_or_none(field, to)?;
         }
+        if c.model_type == ModelType::Gemma3
+            && let Some(cap) = c.attn_logit_softcapping
+        {
+            return Err(unsupported(
+                "attn_logit_softcapping",
+                &json!(cap),
+                "transformers ignores it in a gemma3_text",
+            ));
+        }
         f.fixed("use_bidirectional_attention", &json!(false))?;
     }
     if let Some(limit) = &mut c.swiglu_limit {
@@ -175,6 +184,7 @@ fn attention(f: &mut Fields, c: &mut ModelConfig) -> Result {
 /// Windows and RoPE, layer by layer.
 fn layers(f: &mut Fields, c: &mut ModelConfig) -> Result {
     let count = c.num_hidden_layers.min(MAX_LAYERS);
+    rope_layers(f, c)?;
     let has_window = c.sliding_window.is_some() && !f.is_null("sliding_window");
     let window = f.raw("sliding_window");
     let window_type = |layer: usize| match c.model_type {
@@ -195,8 +205,8 @@ fn layers(f: &mut Fields, c: &mut ModelConfig) -> Result {
             let from: usize = f.get("max_window_layers")?.unwrap_or(28);
             let slides = |layer: usize| match c.model_type {
                 ModelType::Qwen3Moe => true,
-                // SmolLM3's windows go to its layers without RoPE, which are refused with the configuration.
-                ModelType::SmolLm3 => (layer + 1).is_multiple_of(4),
+                // Refused with the configuration: windows without positions.
+                ModelType::SmolLm3 => !c.uses_rope(layer),
                 _ => layer >= from,
             };
             let kind = |layer: usize| match used && window.is_some() && slides(layer) {
@@ -230,6 +240,11 @@ fn layers(f: &mut Fields, c: &mut ModelConfig) -> Result {
         c.sliding_window = Some(super::fields::parse("sliding_window", window)?);
     }
     c.layer_types = types;
+    Ok(())
+}
+
+/// Which layers have RoPE.
+fn rope_layers(f: &mut Fields, c: &mut ModelConfig) -> Result {
     let interval = c.no_rope_layer_interval;
     c.set_no_rope_layer_interval(interval);
     if c.model_type == ModelType::SmolLm3 {

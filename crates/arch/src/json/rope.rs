@@ -98,8 +98,10 @@ fn read_table(
         Some(kind) if kind == "default" => return nothing_else(field, &table),
         None => return nothing_else(field, &table),
         Some(kind) => match kind.as_str().map(str::parse) {
-            Some(Ok(RopeType::Ntk)) | Some(Err(_)) | None => {
-                return Err(unsupported(&name(key), &kind, "linear, dynamic, yarn and llama3 are"));
+            // What transformers calls dynamic depends on the length of each pass, so that packed documents would not be
+            // what they are alone.
+            Some(Ok(RopeType::Ntk | RopeType::Dynamic)) | Some(Err(_)) | None => {
+                return Err(unsupported(&name(key), &kind, "linear, yarn and llama3 are"));
             }
             Some(Ok(kind)) => kind,
         },

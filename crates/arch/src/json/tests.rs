@@ -134,14 +134,73 @@ proptest! {
     }
 
     #[test]
-    fn any_number_in_any_field_reads_back_or_is_refused(
-        field in 0..100_usize,
+    fn any_number_in_any_place_of_any_type_reads_back_or_is_refused(
+        model in any::<proptest::sample::Index>(),
+        place in any::<proptest::sample::Index>(),
         number in prop_oneof![any::<u64>().prop_map(|n| json!(n)), (0_u64..300).prop_map(|n| json!(n)),
             any::<f64>().prop_map(|n| json!(n)), any::<i64>().prop_map(|n| json!(n))],
     ) {
-        let mut config = smollm3();
-        let fields: Vec<String> = config.as_object().unwrap().keys().cloned().collect();
-        config[&fields[field % fields.len()]] = number;
+        let mut config = model.get(&models()).clone();
+        let places = leaves(&config, String::new());
+        if let Some(leaf) = config.pointer_mut(place.get::<String>(&places)) {
+            *leaf = number;
+        }
         crate::fuzz_config(config.to_string().as_bytes());
     }
+}
+
+/// A configuration of each type: those of the golden models, and one that only smolt has.
+fn models() -> Vec<Value> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/models");
+    let read = |entry: std::io::Result<std::fs::DirEntry>| {
+        serde_json::from_slice(&std::fs::read(entry.unwrap().path().join("config.json")).unwrap()).unwrap()
+    };
+    let mut all: Vec<Value> = std::fs::read_dir(folder).unwrap().map(read).collect();
+    let mut ours =
+        self::read(all.iter().find(|config| config["model_type"] == "deepseek_v3").unwrap()).unwrap();
+    ours.model_type = ModelType::Smolt;
+    all.push(serde_json::from_str(&ours.to_json("float32")).unwrap());
+    all
+}
+
+/// Where a value has no further parts.
+fn leaves(value: &Value, at: String) -> Vec<String> {
+    match value {
+        Value::Object(map) => {
+            map.iter().flat_map(|(key, value)| leaves(value, format!("{at}/{key}"))).collect()
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().flat_map(|(i, value)| leaves(value, format!("{at}/{i}"))).collect()
+        }
+        _ => vec![at],
+    }
+}
+
+#[test]
+fn a_model_of_our_own_ignores_nothing_either() {
+    for (file, says) in
+        [("smolt-without-settings", "`smolt` is missing"), ("smolt-unknown-setting", "colour")]
+    {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("corpus/config/{file}.json"));
+        let error = ModelConfig::load(&file).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+}
+
+#[test]
+fn what_transformers_ignores_or_changes_with_length_is_refused() {
+    let mut gemma = models().into_iter().find(|config| config["model_type"] == "gemma3_text").unwrap();
+    gemma["attn_logit_softcapping"] = json!(50.0);
+    assert!(read(&gemma).unwrap_err().to_string().contains("`attn_logit_softcapping`"));
+    let mut dynamic = smollm3();
+    dynamic["rope_scaling"] =
+        json!({"type": "dynamic", "factor": 2.0, "original_max_position_embeddings": 4096});
+    assert!(read(&dynamic).unwrap_err().to_string().contains("`rope_scaling.type`"));
+    // Windows of a SmolLM3 go to its layers without RoPE; here there are none.
+    let mut plain = smollm3();
+    plain["use_sliding_window"] = json!(true);
+    plain["sliding_window"] = json!(4096);
+    plain["no_rope_layers"] = json!(vec![1; 36]);
+    plain.as_object_mut().unwrap().remove("layer_types");
+    assert_eq!(read(&plain).unwrap().sliding_window, None);
 }

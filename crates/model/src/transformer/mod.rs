@@ -248,7 +248,7 @@ fn frequencies(c: &ModelConfig) -> Frequencies {
     match scaling.rope_type {
         RopeType::Linear => Frequencies::linear(dim, base, factor),
         RopeType::Ntk => Frequencies::ntk(dim, base, factor),
-        // One set of speeds for the longest sequence; transformers changes them as a sequence grows.
+        // One set of speeds for the longest sequence, whatever the length of a pass.
         RopeType::Dynamic => Frequencies::dynamic(dim, base, factor, original, c.max_position_embeddings),
         RopeType::Yarn => {
             let of_paper = Yarn::new(factor, original);

@@ -2,14 +2,56 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
+use smolt_arch::ModelConfig;
+use smolt_arch::settings::Model;
 use smolt_model::folder::Loaded;
 use smolt_model::safetensors::File;
 use smolt_model::transformer::LossPass;
+use smolt_run::recipe::Document;
 use smolt_tensor::Cpu;
 use smolt_tensor::tape::Run;
 use std::path::{Path, PathBuf};
 
 pub const NO_LABEL: u32 = u32::MAX;
+
+/// The recipes of recipes/toy, by name.
+pub fn toy_recipes() -> Vec<(String, PathBuf)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/toy");
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|e| e == "toml") && !file.ends_with("data.toml"));
+    files.sort();
+    assert!(files.len() > 35, "{files:?}");
+    files.into_iter().map(|file| (file.file_stem().unwrap().to_str().unwrap().to_owned(), file)).collect()
+}
+
+/// A toy in small, with whatever makes it what it is.
+pub fn shrink(toy: &mut Model) {
+    (toy.hidden_size, toy.num_hidden_layers, toy.intermediate_size) = (48, 3, 64);
+    if let Some(moe) = &mut toy.moe {
+        // Where an expert is as wide as the MLP, the type has one field for both.
+        moe.moe_intermediate_size = 64;
+    }
+    for window in [&mut toy.sliding_window, &mut toy.attention_chunk_size].into_iter().flatten() {
+        *window = 7;
+    }
+    if let Some(scaling) = &mut toy.rope_scaling {
+        scaling.original_max_position_embeddings = Some(16);
+    }
+}
+
+/// Every toy, shrunk: its name and configuration, with `vocab_size` tokens and sequences of 64.
+pub fn toys(vocab_size: usize) -> Vec<(String, ModelConfig)> {
+    let read = |(name, file): (String, PathBuf)| {
+        let mut toy: Model = Document::load(&file).unwrap().take("model").unwrap();
+        shrink(&mut toy);
+        (toy.vocab_size, toy.max_position_embeddings) = (Some(vocab_size), Some(64));
+        toy.initializer_range = 0.2;
+        let config = toy.config().unwrap_or_else(|e| panic!("{name}: {e}"));
+        (name, config)
+    };
+    toy_recipes().into_iter().map(read).collect()
+}
 
 /// `tests/golden/<name>`.
 pub fn golden(name: &str) -> PathBuf {
