@@ -26,6 +26,23 @@ fn smollm3_3b_has_its_published_size() {
 }
 
 #[test]
+fn published_shapes_have_their_published_sizes() {
+    for (name, size) in [
+        ("llama-3.2-1b", 1_235_814_400),
+        ("smollm2-135m", 134_515_008),
+        ("smollm2-360m", 361_821_120),
+        ("smollm2-1.7b", 1_711_376_384),
+        ("qwen3-0.6b", 596_049_920),
+    ] {
+        let path = repository(&format!("recipes/published/{name}.toml"));
+        let mut recipe: Train = smolt_run::recipe::load(&path, &[]).unwrap();
+        recipe.check().unwrap();
+        recipe.model.max_position_embeddings = Some(recipe.train.sequence_length);
+        assert_eq!(count::parameters(&recipe.model.config().unwrap()).total(), size, "{name}");
+    }
+}
+
+#[test]
 fn smollm3_3b_trains_on_its_published_tokens() {
     let recipe = smollm3();
     let t = &recipe.train;

@@ -7,7 +7,7 @@ use crate::{Outcome, pipeline};
 use serde::{Deserialize, Serialize};
 use smolt_arch::count;
 use smolt_run::error::{Failure, FileError};
-use smolt_run::{atomic, hash, recipe, signal};
+use smolt_run::{atomic, hash, metrics, recipe, signal};
 use smolt_train::session::{self, Options};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -195,6 +195,7 @@ fn train(path: &Path, seed: u64, out: &Path, args: &Args) -> Result<Option<Train
     if summary.stopped.is_some() {
         return Ok(None);
     }
+    let (tokens_per_second, bits_per_byte) = measured(out)?;
     let config = smolt_arch::ModelConfig::load(&summary.checkpoint.join("config.json"))?;
     let counted = count::parameters(&config);
     let result = Trained {
@@ -205,11 +206,21 @@ fn train(path: &Path, seed: u64, out: &Path, args: &Args) -> Result<Option<Train
         active: counted.active,
         flops_per_token: count::flops_per_token(&config, length).total(),
         tokens,
-        tokens_per_second: summary.tokens_per_second,
-        bits_per_byte: summary.validation.iter().map(|l| (l.name.clone(), l.bits_per_byte)).collect(),
+        tokens_per_second,
+        bits_per_byte,
     };
     atomic::write(&file, output::or_empty(serde_json::to_string_pretty(&result)).as_bytes())?;
     Ok(Some(result))
+}
+
+/// Median speed of a run's steps and its last validation, from its log: a run that was finished before says no more.
+fn measured(run: &Path) -> Result<(f64, BTreeMap<String, f64>), Failure> {
+    let lines = metrics::read(&run.join("metrics.jsonl"))?;
+    let mut speeds: Vec<f64> = lines.iter().filter_map(|line| line["tokens_per_second"].as_f64()).collect();
+    speeds.sort_by(f64::total_cmp);
+    let last = lines.iter().rev().find_map(|line| line["validation_bits_per_byte"].as_object());
+    let bits = last.into_iter().flatten().filter_map(|(name, bits)| Some((name.clone(), bits.as_f64()?)));
+    Ok((speeds.get(speeds.len() / 2).copied().unwrap_or(f64::NAN), bits.collect()))
 }
 
 fn row(name: String, trained: &[Trained]) -> Row {
