@@ -8,8 +8,8 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use smolt_run::error::FileError;
 
 use crate::error::Error;
@@ -24,17 +24,23 @@ pub const MAX_TEXT_FILE: u64 = 1 << 30;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// One text, as `{"id"?, "text", "source"?}` in JSONL; other keys are ignored.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+/// One text, as `{"id"?, "text", "source"?, "url"?, …}` in JSONL; other keys are its metadata.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Document {
     /// A string or a number in the file; a text file's is its path.
-    #[serde(default, deserialize_with = "string_or_number")]
+    #[serde(default, deserialize_with = "string_or_number", skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// The text itself.
     pub text: String,
     /// Where it came from, for provenance.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// The page it was taken from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Every other key, written back as it was read.
+    #[serde(flatten)]
+    pub metadata: serde_json::Map<String, serde_json::Value>,
 }
 
 /// One chat, as `{"messages": [{"role", "content"}, …]}` in JSONL; other keys are ignored.
@@ -198,7 +204,7 @@ pub fn read_text(path: &Path) -> Result<Document, Error> {
         problem(format!("not UTF-8 at byte {}; convert the file", source.utf8_error().valid_up_to()))
     })?;
     let name = path.display().to_string();
-    Ok(Document { id: Some(name.clone()), text, source: Some(name) })
+    Ok(Document { id: Some(name.clone()), text, source: Some(name), ..Document::default() })
 }
 
 /// The documents of several files in order: `.jsonl` and `.jsonl.zst` line by line, any other file as one document.
@@ -265,7 +271,8 @@ mod tests {
         let input = "\u{FEFF}{\"id\": 7, \"text\": \"a\", \"url\": \"x\"}\n\n{\"text\":\" \"}\r\n{\"id\":\"b\",\"text\":\"é\",\"source\":\"s\"}";
         let read: Vec<_> = lines::<Document>(input.as_bytes()).map(Result::unwrap).collect();
         assert_eq!(read.len(), 3);
-        assert_eq!(read[0], Document { id: Some("7".into()), text: "a".into(), source: None });
+        let url = Some("x".to_owned());
+        assert_eq!(read[0], Document { id: Some("7".into()), text: "a".into(), url, ..Document::default() });
         assert!(read[1].is_empty());
         assert_eq!(read[2].text, "é");
     }

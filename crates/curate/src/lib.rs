@@ -1,0 +1,10 @@
+//! Documents → curated documents: filters, repairs and deduplication, one file per step, over any number of shards and
+//! ranks (spec `CLN-01`).
+//!
+//! Must not know token shards, tensors or models: benchmark texts reach it as JSONL.
+
+pub mod analysis;
+pub mod step;
+pub mod steps;
+
+pub use step::{Rejection, Step, Verdict};
