@@ -4,7 +4,11 @@
 //! Must not know token shards, tensors or models: benchmark texts reach it as JSONL.
 
 pub mod analysis;
+pub mod engine;
+pub mod global;
+pub mod recipe;
 pub mod step;
 pub mod steps;
 
+pub use global::{Budget, DocumentNumber, GlobalStep, Judge};
 pub use step::{Rejection, Step, Verdict};

@@ -83,6 +83,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether a reader goes on after it.
+    pub fn is_recoverable(&self) -> bool {
+        false
+    }
+
+    /// Countable words for it.
+    pub fn reason(&self) -> &'static str {
+        "damaged record"
+    }
+
     pub(crate) fn shard(path: &Path, problem: impl Into<String>) -> Self {
         Self::Shard { path: path.to_owned(), problem: problem.into() }
     }

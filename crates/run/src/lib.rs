@@ -6,6 +6,7 @@ pub mod error;
 pub mod folder;
 pub mod graph;
 pub mod hash;
+pub mod launcher;
 pub mod metrics;
 pub mod permutation;
 pub mod plot;

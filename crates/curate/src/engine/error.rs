@@ -1,0 +1,52 @@
+//! What can go wrong in a curation.
+
+use std::path::{Path, PathBuf};
+
+use smolt_run::error::{Exit, ExitKind, FileError};
+use smolt_run::recipe::RecipeError;
+
+/// Every message is one line: file, place, fix.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// An input cannot be read.
+    #[error(transparent)]
+    Data(#[from] smolt_data::Error),
+    /// The recipe is wrong.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// Settings that cannot work with these inputs.
+    #[error("{0}")]
+    Settings(String),
+    /// A file that this engine wrote earlier is not what it wrote.
+    #[error("{path}: {problem}; delete the folder and run again")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A signal asked to stop; what is finished stays.
+    #[error("stopped by {0}; the same command goes on where it stopped")]
+    Stopped(&'static str),
+}
+
+impl Error {
+    pub(crate) fn damaged(path: &Path, problem: impl ToString) -> Self {
+        Self::Damaged { path: path.to_owned(), problem: problem.to_string() }
+    }
+}
+
+impl ExitKind for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::File(error) => error.exit(),
+            Self::Data(error) => error.exit(),
+            Self::Stopped(_) => Exit::Failed,
+            _ => Exit::BadInput,
+        }
+    }
+}

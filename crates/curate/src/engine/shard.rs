@@ -1,0 +1,304 @@
+//! One pass over one shard: read, judge, step by step, gather, write; in the order of the input whatever the threads.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::json;
+use smolt_data::document::Document;
+use smolt_run::signal;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::chain::{Chain, Link, Segment, Work};
+use super::error::Error;
+use super::files::{Layout, Lines, Plain, Split, write_json};
+use super::kind::Kind;
+use super::tally::Tally;
+use crate::analysis::Analysis;
+use crate::global::Judge;
+use crate::recipe::Curation;
+use crate::step::{Rejection, Verdict};
+
+/// A batch holds at most this many documents and about this many bytes of text: bounds the memory.
+const BATCH_DOCUMENTS: usize = 1024;
+const BATCH_BYTES: usize = 4 << 20;
+
+/// Carries the kind of a document's first text to later passes, where its text may be another.
+const KIND: &str = "smolt:kind";
+
+/// Documents, or why one of them could not be read.
+pub(super) type Documents<'a> = Box<dyn Iterator<Item = Result<Document, Error>> + 'a>;
+
+/// A global step and its verdicts of this shard.
+type Judging = (usize, Box<dyn Judge>);
+
+/// What one pass over one shard needs.
+pub(super) struct Pass<'a> {
+    pub(super) curation: &'a Curation,
+    pub(super) chain: &'a Chain,
+    pub(super) layout: &'a Layout,
+    pub(super) number: usize,
+    pub(super) shard: usize,
+    pub(super) source: usize,
+    pub(super) threads: usize,
+    /// What earlier work left for reuse, one per thread.
+    pub(super) analyses: &'a Mutex<Vec<Analysis>>,
+}
+
+/// A document on its way.
+struct Item {
+    document: Document,
+    /// Of the text as it was read.
+    bytes: usize,
+    kind: Kind,
+    /// (step, bytes before, bytes after, changed) for each step passed.
+    trail: Vec<(usize, usize, usize, bool)>,
+    rejected: Option<(usize, usize, Rejection)>,
+    number: u64,
+    records: Vec<u8>,
+}
+
+impl Pass<'_> {
+    fn segment(&self) -> &Segment {
+        &self.chain.segments[self.number]
+    }
+
+    fn link(&self, step: usize) -> &Link {
+        &self.chain.links[step]
+    }
+
+    fn is_last(&self) -> bool {
+        self.number + 1 == self.chain.segments.len()
+    }
+
+    /// Reads `documents` to their end and writes everything, the marker last.
+    pub(super) fn run(&self, mut documents: Documents<'_>, mut tally: Tally) -> Result<(), Error> {
+        let name = &self.curation.source[self.source].name;
+        let mut judge = self.judge()?;
+        let mut writer = Writer::new(self, name)?;
+        let (mut position, mut kept) = (0u64, 0u64);
+        loop {
+            if let Some(signal) = signal::requested() {
+                return Err(Error::Stopped(signal.name()));
+            }
+            let mut batch = self.fill(&mut documents, &mut judge, &mut position, &mut writer, &mut tally)?;
+            if batch.is_empty() {
+                break;
+            }
+            self.in_parallel(&mut batch, |item, analysis| self.apply(item, analysis));
+            for item in batch.iter_mut().filter(|item| item.rejected.is_none()) {
+                item.number = (self.shard as u64) << 32 | kept;
+                kept += 1;
+            }
+            self.in_parallel(&mut batch, |item, analysis| self.gather(item, analysis));
+            for item in batch {
+                writer.write(self, item, &mut tally)?;
+            }
+        }
+        writer.finish()?;
+        write_json(&self.layout.done(self.number, self.shard), &tally)
+    }
+
+    fn judge(&self) -> Result<Option<Judging>, Error> {
+        let Some(step) = self.segment().judged.filter(|&step| self.link(step).is_for(self.source)) else {
+            return Ok(None);
+        };
+        let Work::Global(global) = &self.link(step).work else { return Ok(None) };
+        Ok(Some((step, global.judge(&self.layout.verdicts(self.number - 1, self.shard))?)))
+    }
+
+    /// The next documents; what cannot be read is counted and written on the way.
+    fn fill(
+        &self,
+        documents: &mut Documents<'_>,
+        judge: &mut Option<Judging>,
+        position: &mut u64,
+        writer: &mut Writer<'_>,
+        tally: &mut Tally,
+    ) -> Result<Vec<Item>, Error> {
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        while batch.len() < BATCH_DOCUMENTS && bytes < BATCH_BYTES {
+            let document = match documents.next() {
+                None => break,
+                Some(Ok(document)) => document,
+                Some(Err(Error::Data(problem))) if problem.is_recoverable() => {
+                    writer.unreadable(&problem, tally)?;
+                    continue;
+                }
+                Some(Err(problem)) => return Err(problem),
+            };
+            bytes += document.text.len();
+            let mut item = self.item(document);
+            if let Some((step, judge)) = judge {
+                let before = item.document.text.len();
+                let hash = xxh3_64(item.document.text.as_bytes());
+                let verdict = judge.apply(&mut item.document, (self.shard as u64) << 32 | *position)?;
+                item.follow(*step, before, hash, verdict);
+            }
+            *position += 1;
+            batch.push(item);
+        }
+        Ok(batch)
+    }
+
+    fn item(&self, mut document: Document) -> Item {
+        let carried = match self.number {
+            0 => None,
+            _ => document.metadata.shift_remove(KIND).and_then(|kind| serde_json::from_value(kind).ok()),
+        };
+        if self.number == 0 {
+            let source = &self.curation.source[self.source];
+            document.source.get_or_insert_with(|| source.name.clone());
+            for (key, value) in &source.metadata {
+                document.metadata.entry(key.clone()).or_insert_with(|| value.clone().into());
+            }
+        }
+        let kind = carried.unwrap_or_else(|| Kind::of(&document.text));
+        let bytes = document.text.len();
+        Item { document, bytes, kind, trail: Vec::new(), rejected: None, number: 0, records: Vec::new() }
+    }
+
+    fn apply(&self, item: &mut Item, analysis: &mut Analysis) {
+        if item.rejected.is_some() {
+            return;
+        }
+        analysis.text_changed();
+        let mut hash = xxh3_64(item.document.text.as_bytes());
+        for &step in &self.segment().each {
+            let link = self.link(step);
+            let Work::Each(work) = &link.work else { continue };
+            if !link.is_for(self.source) {
+                continue;
+            }
+            let before = item.document.text.len();
+            let verdict = work.apply(&mut item.document, analysis);
+            let after = item.follow(step, before, hash, verdict);
+            if item.rejected.is_some() {
+                return;
+            }
+            if after != hash {
+                analysis.text_changed();
+                hash = after;
+            }
+        }
+    }
+
+    fn gather(&self, item: &mut Item, analysis: &mut Analysis) {
+        let Some(step) = self.segment().gathered.filter(|&step| self.link(step).is_for(self.source)) else {
+            return;
+        };
+        if let (Work::Global(global), None) = (&self.link(step).work, &item.rejected) {
+            analysis.text_changed();
+            global.gather(&item.document, item.number, analysis, &mut item.records);
+        }
+    }
+
+    /// Items to threads one by one; each thread has an analysis of its own.
+    fn in_parallel(&self, batch: &mut [Item], act: impl Fn(&mut Item, &mut Analysis) + Sync) {
+        let take = || self.analyses.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        let give = |analysis| self.analyses.lock().unwrap_or_else(PoisonError::into_inner).push(analysis);
+        if self.threads <= 1 || batch.len() <= 1 {
+            let mut analysis = take();
+            batch.iter_mut().for_each(|item| act(item, &mut analysis));
+            return give(analysis);
+        }
+        let threads = self.threads.min(batch.len());
+        let items: Vec<Mutex<&mut Item>> = batch.iter_mut().map(Mutex::new).collect();
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut analysis = take();
+            while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                act(&mut item.lock().unwrap_or_else(PoisonError::into_inner), &mut analysis);
+            }
+            give(analysis);
+        };
+        std::thread::scope(|scope| {
+            (1..threads).for_each(|_| drop(scope.spawn(work)));
+            work();
+        });
+    }
+}
+
+impl Item {
+    /// Takes a step's verdict down; gives the hash of the text as it is now.
+    fn follow(&mut self, step: usize, before: usize, hash: u64, verdict: Verdict) -> u64 {
+        let after = xxh3_64(self.document.text.as_bytes());
+        match verdict {
+            Verdict::Keep => self.trail.push((step, before, self.document.text.len(), after != hash)),
+            Verdict::Reject(rejection) => self.rejected = Some((step, before, rejection)),
+        }
+        after
+    }
+}
+
+/// Where the documents of a pass go.
+struct Writer<'a> {
+    curated: Option<Split<'a>>,
+    between: Option<Lines>,
+    rejected: Option<Lines>,
+    records: Option<Plain>,
+}
+
+impl<'a> Writer<'a> {
+    fn new(pass: &Pass<'a>, name: &str) -> Result<Self, Error> {
+        let (layout, shard) = (pass.layout, pass.shard);
+        let output = &pass.curation.output;
+        let split = || Split::new(layout.documents(name), shard, output.split_by.as_deref());
+        let rejected = layout.rejected(name).join(format!("{shard:05}.{}.jsonl.zst", pass.number));
+        let between = layout.between(pass.number, shard);
+        Ok(Self {
+            curated: pass.is_last().then(split),
+            between: if pass.is_last() { None } else { Some(Lines::between(&between)?) },
+            rejected: if output.rejected { Some(Lines::create(&rejected)?) } else { None },
+            records: match pass.segment().gathered {
+                Some(_) => Some(Plain::create(&layout.records(pass.number, shard))?),
+                None => None,
+            },
+        })
+    }
+
+    fn unreadable(&mut self, problem: &smolt_data::Error, tally: &mut Tally) -> Result<(), Error> {
+        *tally.unreadable.entry(problem.reason().to_owned()).or_default() += 1;
+        match &mut self.rejected {
+            Some(file) => file.write(&json!({"unreadable": problem.to_string()})),
+            None => Ok(()),
+        }
+    }
+
+    fn write(&mut self, pass: &Pass<'_>, item: Item, tally: &mut Tally) -> Result<(), Error> {
+        let Item { mut document, bytes, kind, trail, rejected, records, .. } = item;
+        let groups = tally.read(&document, bytes, kind, pass.number == 0);
+        for (step, before, after, changed) in trail {
+            tally.keep(step, before, after, changed);
+        }
+        if let Some((step, before, rejection)) = rejected {
+            tally.reject(step, before, &rejection, &groups);
+            if let Some(file) = &mut self.rejected {
+                let Rejection { reason, detail } = rejection;
+                let told = json!({"step": pass.link(step).name, "reason": reason, "detail": detail});
+                document.metadata.insert("rejected".to_owned(), told);
+                file.write(&document)?;
+            }
+            return Ok(());
+        }
+        if let Some(file) = &mut self.records {
+            file.append(&records)?;
+        }
+        if let Some(file) = &mut self.curated {
+            tally.kept.add(document.text.len());
+            file.write(&document)?;
+        }
+        if let Some(file) = &mut self.between {
+            document.metadata.insert(KIND.to_owned(), json!(kind));
+            file.write(&document)?;
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(), Error> {
+        self.curated.map_or(Ok(()), Split::finish)?;
+        self.between.map_or(Ok(()), Lines::finish)?;
+        self.rejected.map_or(Ok(()), Lines::finish)?;
+        self.records.map_or(Ok(()), Plain::finish)
+    }
+}

@@ -1,0 +1,219 @@
+//! What happened to the documents of a shard: counted, never lost, added up without counting anything twice.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use smolt_data::document::Document;
+
+use super::kind::Kind;
+use crate::step::Rejection;
+
+/// Hosts that a shard counts apart; the documents of further ones are counted as [`OTHER_HOSTS`].
+const MAX_HOSTS: usize = 10_000;
+
+/// Stands for all hosts beyond the first [`MAX_HOSTS`].
+pub(super) const OTHER_HOSTS: &str = "(other hosts)";
+
+/// Documents and their bytes of text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Amount {
+    /// How many.
+    pub documents: u64,
+    /// UTF-8 bytes of their text.
+    pub bytes: u64,
+}
+
+impl Amount {
+    /// One document more.
+    pub fn add(&mut self, bytes: usize) {
+        self.documents += 1;
+        self.bytes += bytes as u64;
+    }
+
+    fn join(&mut self, other: Self) {
+        self.documents += other.documents;
+        self.bytes += other.bytes;
+    }
+}
+
+/// What one step did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepTally {
+    /// What it was given.
+    pub seen: Amount,
+    /// What it rejected, as it was given.
+    pub rejected: Amount,
+    /// Documents whose text it changed and kept, and the bytes they lost (bytes that a step added do not count).
+    pub changed: Amount,
+    /// Rejected documents by reason.
+    pub reasons: BTreeMap<String, u64>,
+}
+
+/// What happened to a group of documents that belong together, step by step.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// Documents that were read.
+    pub read: Amount,
+    /// Rejected, by step.
+    pub rejected: BTreeMap<usize, Amount>,
+}
+
+/// Everything counted in one shard, or in all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// What was read.
+    pub read: Amount,
+    /// What went on to the end.
+    pub kept: Amount,
+    /// Records that could not be read, by what was wrong.
+    pub unreadable: BTreeMap<String, u64>,
+    /// By the step's place in the recipe.
+    pub steps: BTreeMap<usize, StepTally>,
+    /// By kind of content (spec `CLN-03`).
+    pub kinds: BTreeMap<Kind, Group>,
+    /// By host of the address.
+    pub hosts: BTreeMap<String, Group>,
+}
+
+/// The groups a document was counted in when it was read: kind and host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Groups {
+    kind: Kind,
+    host: Option<String>,
+}
+
+impl Tally {
+    /// A document was read; `bytes` and `kind` are those of its text before any step. `first` is false where it comes from an
+    /// earlier pass: then only its groups are found again.
+    pub fn read(&mut self, document: &Document, bytes: usize, kind: Kind, first: bool) -> Groups {
+        let host = document.url.as_deref().and_then(host_of).map(|host| {
+            let room = self.hosts.len() < MAX_HOSTS || self.hosts.contains_key(host);
+            if room { host.to_owned() } else { OTHER_HOSTS.to_owned() }
+        });
+        let groups = Groups { kind, host };
+        if first {
+            self.read.add(bytes);
+            self.each_group(&groups, |group| group.read.add(bytes));
+        }
+        groups
+    }
+
+    /// `step` rejected a document that had `bytes` when the step got it.
+    pub fn reject(&mut self, step: usize, bytes: usize, rejection: &Rejection, groups: &Groups) {
+        let tally = self.steps.entry(step).or_default();
+        tally.seen.add(bytes);
+        tally.rejected.add(bytes);
+        *tally.reasons.entry(rejection.reason.to_owned()).or_default() += 1;
+        self.each_group(groups, |group| group.rejected.entry(step).or_default().add(bytes));
+    }
+
+    /// `step` kept a document.
+    pub fn keep(&mut self, step: usize, before: usize, after: usize, changed: bool) {
+        let tally = self.steps.entry(step).or_default();
+        tally.seen.add(before);
+        if changed {
+            tally.changed.add(before.saturating_sub(after));
+        }
+    }
+
+    fn each_group(&mut self, groups: &Groups, mut act: impl FnMut(&mut Group)) {
+        act(self.kinds.entry(groups.kind).or_default());
+        if let Some(host) = &groups.host {
+            act(self.hosts.entry(host.clone()).or_default());
+        }
+    }
+
+    /// Adds what another shard or pass counted.
+    pub fn join(&mut self, other: Self) {
+        self.read.join(other.read);
+        self.kept.join(other.kept);
+        for (problem, count) in other.unreadable {
+            *self.unreadable.entry(problem).or_default() += count;
+        }
+        for (step, tally) in other.steps {
+            let mine = self.steps.entry(step).or_default();
+            mine.seen.join(tally.seen);
+            mine.rejected.join(tally.rejected);
+            mine.changed.join(tally.changed);
+            for (reason, count) in tally.reasons {
+                *mine.reasons.entry(reason).or_default() += count;
+            }
+        }
+        join_groups(&mut self.kinds, other.kinds);
+        join_groups(&mut self.hosts, other.hosts);
+    }
+}
+
+fn join_groups<K: Ord>(mine: &mut BTreeMap<K, Group>, others: BTreeMap<K, Group>) {
+    for (key, group) in others {
+        let mine = mine.entry(key).or_default();
+        mine.read.join(group.read);
+        for (step, amount) in group.rejected {
+            mine.rejected.entry(step).or_default().join(amount);
+        }
+    }
+}
+
+/// The host of an address: what is between `://` and the path, without user and port.
+pub(super) fn host_of(url: &str) -> Option<&str> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let host = authority.rsplit('@').next()?;
+    let host = if host.starts_with('[') { host } else { host.split(':').next()? };
+    (!host.is_empty() && host.len() <= 253).then_some(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts() {
+        assert_eq!(host_of("https://user:pw@example.org:8080/a?b"), Some("example.org"));
+        assert_eq!(host_of("example.org/a"), Some("example.org"));
+        assert_eq!(host_of("http://[::1]:80/"), Some("[::1]:80"));
+        assert_eq!(host_of("file:///etc/passwd"), None);
+    }
+
+    #[test]
+    fn joined_tallies_are_the_tally_of_both() {
+        let documents: Vec<Document> = (0..40)
+            .map(|i| Document {
+                text: "word ".repeat(i),
+                url: Some(format!("http://host{}/", i % 3)),
+                ..Document::default()
+            })
+            .collect();
+        let count = |documents: &[Document]| {
+            let mut tally = Tally::default();
+            for document in documents {
+                let groups = tally.read(document, document.text.len(), Kind::of(&document.text), true);
+                let bytes = document.text.len();
+                if bytes % 3 == 0 {
+                    let rejection = Rejection { reason: "third", detail: String::new() };
+                    tally.reject(0, bytes, &rejection, &groups);
+                } else {
+                    tally.keep(0, bytes, bytes / 2, true);
+                    tally.kept.add(bytes / 2);
+                }
+            }
+            tally
+        };
+        let mut joined = count(&documents[..13]);
+        joined.join(count(&documents[13..]));
+        assert_eq!(joined, count(&documents));
+        assert_eq!(joined.steps[&0].seen, joined.read);
+        assert_eq!(joined.hosts.values().map(|group| group.read.documents).sum::<u64>(), 40);
+    }
+
+    #[test]
+    fn hosts_are_bounded() {
+        let mut tally = Tally::default();
+        for i in 0..MAX_HOSTS + 50 {
+            let url = Some(format!("http://{i}.example/"));
+            tally.read(&Document { url, ..Document::default() }, 0, Kind::Short, true);
+        }
+        assert_eq!(tally.hosts[OTHER_HOSTS].read.documents, 50);
+        assert_eq!(tally.hosts.len(), MAX_HOSTS + 1);
+    }
+}
