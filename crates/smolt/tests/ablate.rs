@@ -74,6 +74,7 @@ fn recipes_are_trained_once_per_seed_and_tabulated() {
     let close = |found: &Value, want: f64| (found.as_f64().unwrap() - want).abs() < 1e-9;
     assert!(close(&found["mean"], (bits[0] + bits[1]) / 2.0), "{found} of {bits:?}");
     assert!(close(&found["deviation"], (bits[0] - bits[1]).abs() / 2f64.sqrt()), "{found} of {bits:?}");
+    assert!(rows.iter().all(|row| row["tokens_per_second"]["mean"].as_f64() > Some(0.0)));
     let table = fs::read_to_string(dir.join("out/results.md")).unwrap();
     assert_eq!(table.lines().count(), 4, "{table}");
 
@@ -84,7 +85,7 @@ fn recipes_are_trained_once_per_seed_and_tabulated() {
     fs::write(dir.join(other), "{").unwrap();
     let again: Vec<Value> =
         serde_json::from_str(&ablate(dir, &["--seeds", "2", "--json"]).success()).unwrap();
-    assert_eq!((stamp(run), &again[0]), (before.0, &rows[0]));
+    assert_eq!((stamp(run), &again[0]["bits_per_byte"]), (before.0, &rows[0]["bits_per_byte"]));
     assert_eq!(again[1]["bits_per_byte"], rows[1]["bits_per_byte"]);
 
     let one: Vec<Value> =

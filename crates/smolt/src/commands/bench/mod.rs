@@ -3,7 +3,7 @@
 mod gemm;
 mod ops;
 mod profile;
-mod step;
+pub(crate) mod step;
 mod train;
 
 use crate::Outcome;
@@ -86,7 +86,11 @@ struct Shape {
 impl Shape {
     /// Tokens per step.
     fn tokens(&self) -> usize {
-        self.batch * self.seq
+        self.batch().tokens()
+    }
+
+    fn batch(&self) -> step::Batch {
+        step::Batch { sequences: self.batch, length: self.seq }
     }
 
     /// The model that the peers' script makes of the same flags.

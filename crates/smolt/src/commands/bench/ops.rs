@@ -38,11 +38,17 @@ pub(super) fn run(args: Args) -> Outcome {
         return Err(Failure::bad_input("--steps and --documents must be at least 1"));
     }
     let precision = args.dtype.precision();
-    let mut step = Step::new(&args.shape, args.dtype, Recompute::None, args.device.cpu()?)?;
+    let mut step = Step::new(
+        args.shape.config()?,
+        args.shape.batch(),
+        args.dtype.precision(),
+        Recompute::None,
+        args.device.cpu()?,
+    )?;
     let before = peak_gflops(&step.cpu, precision);
     let rows = fastest(&mut step, args.steps);
     let masked = args.documents.map(|length| {
-        step.cut(&args.shape, length);
+        step.cut(length);
         fastest(&mut step, args.steps)
     });
     let peak = peak_gflops(&step.cpu, precision).max(before);

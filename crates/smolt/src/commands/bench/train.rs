@@ -43,7 +43,8 @@ pub(super) fn run(args: Args) -> Outcome {
         return Err(Failure::bad_input("--steps must be at least 1"));
     }
     let precision = args.dtype.precision();
-    let mut step = Step::new(&args.shape, args.dtype, args.recompute, args.device.cpu()?)?;
+    let mut step =
+        Step::new(args.shape.config()?, args.shape.batch(), precision, args.recompute, args.device.cpu()?)?;
     for _ in 0..args.warmup {
         step.run();
     }

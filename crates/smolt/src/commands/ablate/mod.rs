@@ -1,5 +1,7 @@
 //! `smolt ablate`: recipes of one folder, several seeds each, and a table of what came out (spec ABL-11).
 
+mod speed;
+
 use super::train::{Bar, load_recipe};
 use crate::device::DeviceArgs;
 use crate::output::{self, thousands};
@@ -53,7 +55,6 @@ struct Trained {
     active: u64,
     flops_per_token: f64,
     tokens: u64,
-    tokens_per_second: f64,
     /// By domain, in order.
     bits_per_byte: BTreeMap<String, f64>,
 }
@@ -66,6 +67,7 @@ struct Row {
     active: u64,
     flops_per_token: f64,
     tokens: u64,
+    /// Over rounds of timed steps, not of the trainings, which come one after another.
     tokens_per_second: Spread,
     bits_per_byte: BTreeMap<String, Spread>,
     /// Mean over domains.
@@ -115,7 +117,7 @@ pub(crate) fn run(args: Args) -> Outcome {
             args.json,
         )?;
     }
-    let mut rows = Vec::new();
+    let (mut rows, mut runs) = (Vec::new(), Vec::new());
     for (index, path) in recipes.iter().enumerate() {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let mut trained = Vec::new();
@@ -128,9 +130,16 @@ pub(crate) fn run(args: Args) -> Outcome {
                 None => return Ok(stopped()),
             }
         }
+        runs.push(out.join(&name).join("seed-1"));
         rows.push(row(name, &trained));
-        write(&out, &rows)?;
     }
+    if !args.json {
+        eprintln!("timing");
+    }
+    for (row, speeds) in rows.iter_mut().zip(speed::measure(&runs, &args.device)?) {
+        row.tokens_per_second = Spread::of(&speeds);
+    }
+    write(&out, &rows)?;
     match args.json {
         true => output::json(&rows),
         false => output::line(table(&rows)),
@@ -195,7 +204,7 @@ fn train(path: &Path, seed: u64, out: &Path, args: &Args) -> Result<Option<Train
     if summary.stopped.is_some() {
         return Ok(None);
     }
-    let (tokens_per_second, bits_per_byte) = measured(out)?;
+    let bits_per_byte = measured(out)?;
     let config = smolt_arch::ModelConfig::load(&summary.checkpoint.join("config.json"))?;
     let counted = count::parameters(&config);
     let result = Trained {
@@ -206,21 +215,18 @@ fn train(path: &Path, seed: u64, out: &Path, args: &Args) -> Result<Option<Train
         active: counted.active,
         flops_per_token: count::flops_per_token(&config, length).total(),
         tokens,
-        tokens_per_second,
         bits_per_byte,
     };
     atomic::write(&file, output::or_empty(serde_json::to_string_pretty(&result)).as_bytes())?;
     Ok(Some(result))
 }
 
-/// Median speed of a run's steps and its last validation, from its log: a run that was finished before says no more.
-fn measured(run: &Path) -> Result<(f64, BTreeMap<String, f64>), Failure> {
+/// The last validation of a run, from its log: a run that was finished before says no more.
+fn measured(run: &Path) -> Result<BTreeMap<String, f64>, Failure> {
     let lines = metrics::read(&run.join("metrics.jsonl"))?;
-    let mut speeds: Vec<f64> = lines.iter().filter_map(|line| line["tokens_per_second"].as_f64()).collect();
-    speeds.sort_by(f64::total_cmp);
     let last = lines.iter().rev().find_map(|line| line["validation_bits_per_byte"].as_object());
     let bits = last.into_iter().flatten().filter_map(|(name, bits)| Some((name.clone(), bits.as_f64()?)));
-    Ok((speeds.get(speeds.len() / 2).copied().unwrap_or(f64::NAN), bits.collect()))
+    Ok(bits.collect())
 }
 
 fn row(name: String, trained: &[Trained]) -> Row {
@@ -234,7 +240,7 @@ fn row(name: String, trained: &[Trained]) -> Row {
         active: first.active,
         flops_per_token: first.flops_per_token,
         tokens: first.tokens,
-        tokens_per_second: over(&|t| t.tokens_per_second),
+        tokens_per_second: Spread { mean: 0.0, deviation: 0.0 },
         bits_per_byte: first.bits_per_byte.keys().map(|domain| (domain.clone(), of(domain))).collect(),
         mean_bits_per_byte: over(&mean),
     }
