@@ -1,6 +1,7 @@
 //! The recipe of a curation: sources, steps in any order, output.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use smolt_run::recipe::Document as Table;
 
@@ -49,5 +50,24 @@ smolt_run::recipe! {
         pub rejected: bool = true,
         /// Inputs of a source share a shard, the unit of work, up to this many bytes.
         pub shard_bytes: u64 = 64 << 20,
+    }
+}
+
+/// What paths in a recipe are relative to.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// Folder of the recipe's file.
+    pub base: PathBuf,
+    /// Folder of a pipeline's steps: `@step/file` is a file that another step wrote.
+    pub steps: PathBuf,
+}
+
+impl Places {
+    /// The file behind a setting.
+    pub fn path(&self, setting: &str) -> PathBuf {
+        match setting.strip_prefix('@') {
+            Some(reference) => self.steps.join(reference),
+            None => self.base.join(setting),
+        }
     }
 }

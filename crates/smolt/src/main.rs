@@ -1,6 +1,7 @@
 //! The binary: one file per command, argument parsing and printing only.
 
 mod commands;
+mod curation;
 mod device;
 mod evaluate;
 mod model_folder;

@@ -62,8 +62,35 @@ pub(crate) fn bytes(n: u64) -> String {
     format!("{value:.2} GiB")
 }
 
+/// `2GiB`, `500MB`, `1024`: for arguments.
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kb" => 1000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        _ => return Err("write a size such as 2GiB, 512MiB or 1000000".to_owned()),
+    };
+    let number: f64 = number.parse().map_err(|_| "write a size such as 2GiB or 512MiB".to_owned())?;
+    Ok((number * unit as f64) as u64)
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn sizes_are_read() {
+        assert_eq!(super::parse_bytes("2GiB"), Ok(2 << 30));
+        assert_eq!(super::parse_bytes("1.5 mb"), Ok(1_500_000));
+        assert_eq!(super::parse_bytes("77"), Ok(77));
+        assert!(super::parse_bytes("2 apples").is_err() && super::parse_bytes("").is_err());
+    }
+
     #[test]
     fn numbers_for_people() {
         assert_eq!(super::thousands(3_075_098_624), "3,075,098,624");

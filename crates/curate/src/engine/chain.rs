@@ -4,7 +4,7 @@ use smolt_run::recipe::Document as Table;
 
 use super::error::Error;
 use crate::global::GlobalStep;
-use crate::recipe::Curation;
+use crate::recipe::{Curation, Places};
 use crate::step::Step;
 use crate::steps;
 
@@ -54,10 +54,10 @@ pub struct Chain {
 
 impl Chain {
     /// Builds every step; unknown kinds, keys and sources are errors that name them.
-    pub fn build(curation: &Curation, base: &std::path::Path) -> Result<Self, Error> {
+    pub fn build(curation: &Curation, places: &Places) -> Result<Self, Error> {
         let mut links: Vec<Link> = Vec::new();
         for table in &curation.step {
-            let link = link(curation, table, base)?;
+            let link = link(curation, table, places)?;
             if links.iter().any(|other| other.name == link.name) {
                 let message = format!("two steps are called {:?}; give one a `name` of its own", link.name);
                 return Err(table.error("kind", message).into());
@@ -73,7 +73,7 @@ impl Chain {
     }
 }
 
-fn link(curation: &Curation, table: &Table, base: &std::path::Path) -> Result<Link, Error> {
+fn link(curation: &Curation, table: &Table, places: &Places) -> Result<Link, Error> {
     let mut settings = table.clone();
     let kind: steps::Kind = settings.take("kind")?;
     let name: Option<String> = settings.take("name")?;
@@ -85,7 +85,7 @@ fn link(curation: &Curation, table: &Table, base: &std::path::Path) -> Result<Li
         })
     };
     let sources = only.map(|names| names.iter().map(index).collect::<Result<Vec<_>, _>>()).transpose()?;
-    let work = steps::build(kind, &settings, base)?;
+    let work = steps::build(kind, &settings, places)?;
     Ok(Link { name: name.unwrap_or_else(|| kind.to_string()), sources, work })
 }
 

@@ -30,20 +30,20 @@ pub use chain::{Chain, Work};
 pub use error::Error;
 pub use files::Layout;
 pub use kind::Kind;
-pub use plan::{Input, Shard};
+pub use plan::{Input, Shard, plan};
 pub use tally::{Amount, Group, StepTally, Tally};
 
 use crate::analysis::Analysis;
 use crate::global::Budget;
-use crate::recipe::{Curation, DamagedFiles};
+use crate::recipe::{Curation, DamagedFiles, Places};
 use files::{make_folder, read_json, read_tally, write_json};
 use shard::{Documents, Pass};
 
 /// Where and with what a curation runs.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Folder of relative paths in the recipe.
-    pub base: PathBuf,
+    /// What paths in the recipe are relative to.
+    pub places: Places,
     /// Folder of the results.
     pub out: PathBuf,
     /// Threads to compute on.
@@ -92,7 +92,7 @@ struct Engine<'a> {
 
 /// Runs `curation` to its end and gives the report; every rank gives the same.
 pub fn run(curation: &Curation, options: &Options, tell: &(dyn Fn(Event) + Sync)) -> Result<Report, Error> {
-    run_chain(curation, Chain::build(curation, &options.base)?, options, tell)
+    run_chain(curation, Chain::build(curation, &options.places)?, options, tell)
 }
 
 fn run_chain(
@@ -102,7 +102,7 @@ fn run_chain(
     tell: &(dyn Fn(Event) + Sync),
 ) -> Result<Report, Error> {
     let layout = Layout::new(&options.out);
-    let shards = plan::plan(curation, &options.base)?;
+    let shards = plan::plan(curation, &options.places)?;
     let analyses = Mutex::new(Vec::new());
     let engine = Engine { curation, chain, options, layout, shards, analyses, tell };
     engine.start()?;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use smolt_run::error::FileError;
 
 use super::error::Error;
-use crate::recipe::Curation;
+use crate::recipe::{Curation, Places};
 
 /// Files in a shard at most, so that folders of tiny files still spread.
 const SHARD_FILES: usize = 4096;
@@ -37,12 +37,12 @@ impl Shard {
 }
 
 /// All shards; their numbers are their places.
-pub(super) fn plan(curation: &Curation, base: &Path) -> Result<Vec<Shard>, Error> {
+pub fn plan(curation: &Curation, places: &Places) -> Result<Vec<Shard>, Error> {
     let mut shards = Vec::new();
     for (number, source) in curation.source.iter().enumerate() {
         let mut inputs = Vec::new();
         for pattern in &source.inputs {
-            inputs.extend(find(base, pattern)?);
+            inputs.extend(find(places, pattern)?);
         }
         if inputs.is_empty() {
             let name = &source.name;
@@ -69,8 +69,8 @@ fn group(source: usize, inputs: Vec<Input>, shard_bytes: u64) -> Vec<Shard> {
 }
 
 /// The files behind one `inputs` entry, sorted.
-fn find(base: &Path, pattern: &str) -> Result<Vec<Input>, Error> {
-    let path = base.join(pattern);
+fn find(places: &Places, pattern: &str) -> Result<Vec<Input>, Error> {
+    let path = places.path(pattern);
     let mut files = Vec::new();
     walk(&path, &mut files)?;
     files.sort_by(|a, b| a.0.cmp(&b.0));

@@ -15,7 +15,7 @@ use super::chain::{Chain, Link, Work};
 use super::{Error, Kind, Options, Report, run_chain};
 use crate::analysis::Analysis;
 use crate::global::{Budget, DocumentNumber, GlobalStep, Judge};
-use crate::recipe::Curation;
+use crate::recipe::{Curation, Places};
 use crate::step::{Rejection, Step, Verdict};
 
 /// Rejects texts with a brace, as C4's rule does.
@@ -151,7 +151,13 @@ fn chain() -> Vec<Link> {
 }
 
 fn options(base: &Path, out: &str, threads: usize) -> Options {
-    Options { base: base.to_owned(), out: base.join(out), threads, memory: 1 << 20, rank: Rank::SOLO }
+    Options {
+        places: Places { base: base.to_owned(), steps: base.to_owned() },
+        out: base.join(out),
+        threads,
+        memory: 1 << 20,
+        rank: Rank::SOLO,
+    }
 }
 
 fn run(curation: &Curation, links: Vec<Link>, options: &Options) -> Report {

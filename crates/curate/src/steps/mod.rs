@@ -1,10 +1,9 @@
 //! The steps, one file each, and the names by which recipes call them.
 
-use std::path::Path;
-
 use smolt_run::recipe::Document as Table;
 
 use crate::engine::{Error, Work};
+use crate::recipe::Places;
 
 smolt_run::recipe! {
     /// What a step does.
@@ -15,8 +14,8 @@ smolt_run::recipe! {
 }
 
 /// Builds the step of this kind from its settings.
-pub(crate) fn build(kind: Kind, settings: &Table, base: &Path) -> Result<Work, Error> {
-    let _ = (settings, base);
+pub(crate) fn build(kind: Kind, settings: &Table, places: &Places) -> Result<Work, Error> {
+    let _ = (settings, places);
     match kind {
         Kind::None => Err(Error::Settings("no step".into())),
     }

@@ -1,5 +1,6 @@
-//! `smolt data corpus|tinytown|tokenize`
+//! `smolt data corpus|tinytown|curate|tokenize`
 
+use super::curate;
 use crate::device::DeviceArgs;
 use crate::pipeline::{tokenize_chats, tokenize_documents};
 use crate::{Outcome, output};
@@ -38,6 +39,8 @@ pub(crate) enum Action {
         #[arg(long, default_value_t = 10_000)]
         chats: u64,
     },
+    /// Filter, repair and deduplicate documents by a recipe
+    Curate(curate::Args),
     /// Turn documents or chats into a token shard
     Tokenize(TokenizeArgs),
 }
@@ -86,6 +89,7 @@ pub(crate) fn run(action: Action) -> Outcome {
             let written = tinytown::write_jsonl(&out, &settings)?;
             output::line(format_args!("{} of text in {}", output::bytes(written.bytes), out.display()));
         }
+        Action::Curate(args) => return curate::run(args),
         Action::Tokenize(a) => {
             let threads = a.device.threads();
             let report = match a.chats {

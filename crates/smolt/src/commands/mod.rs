@@ -4,6 +4,7 @@ pub(crate) mod ablate;
 pub(crate) mod bench;
 pub(crate) mod chat;
 pub(crate) mod checkpoint;
+pub(crate) mod curate;
 pub(crate) mod data;
 pub(crate) mod eval;
 pub(crate) mod export;

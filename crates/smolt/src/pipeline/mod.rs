@@ -34,6 +34,8 @@ smolt_run::recipe! {
         Corpus = "corpus",
         /// Generates Tinytown's recitals, stories, questions, chats and test items.
         Tinytown = "tinytown",
+        /// Filters, repairs and deduplicates documents.
+        Curate = "curate",
         /// Trains a tokenizer.
         Tokenizer = "tokenizer",
         /// Turns documents and chats into token shards.
@@ -74,7 +76,10 @@ pub(crate) fn load(path: &Path, sets: &[String]) -> Result<Loaded, Failure> {
                 .map_err(|e| Failure { message: format!("{}: step {name}: {e}", path.display()), ..e })?;
             let (mut inputs, mut outside) = (Vec::new(), serde_json::Map::new());
             references(&work.settings(), base, &mut inputs, &mut outside)?;
-            let settings = json!({"settings": work.settings(), "outside": outside});
+            let mut settings = json!({"settings": work.settings(), "outside": outside});
+            if let Some(inputs) = work.inputs(base)? {
+                settings["inputs"] = inputs;
+            }
             let step =
                 graph::Step { name, kind: kind.to_string(), version: work.version(), settings, inputs };
             Ok((step, work))

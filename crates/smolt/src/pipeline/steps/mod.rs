@@ -1,6 +1,7 @@
 //! What each kind of step does. Settings are recipes; a step writes only into its own folder.
 
 mod corpus;
+mod curate;
 mod eval;
 mod export;
 mod report;
@@ -43,6 +44,7 @@ impl Context<'_> {
 pub(crate) enum Work {
     Corpus(corpus::CorpusSettings),
     Tinytown(tinytown::TinytownSettings),
+    Curate(Box<curate::CurateSettings>),
     Tokenizer(tokenizer::TokenizerSettings),
     Tokenize(tokenize::TokenizeSettings),
     Train(Box<smolt_train::recipe::Train>),
@@ -57,6 +59,7 @@ impl Work {
         Ok(match kind {
             Kind::Corpus => Work::Corpus(document.read()?),
             Kind::Tinytown => Work::Tinytown(document.read()?),
+            Kind::Curate => Work::Curate(Box::new(document.read()?)),
             Kind::Tokenizer => Work::Tokenizer(document.read()?),
             Kind::Tokenize => Work::Tokenize(document.read()?),
             Kind::Train => Work::Train(Box::new(document.read()?)),
@@ -74,11 +77,20 @@ impl Work {
         Ok(())
     }
 
+    /// What the step reads from outside the pipeline beyond single files, so that a change of it is seen.
+    pub(super) fn inputs(&self, base: &Path) -> Result<Option<Value>, Failure> {
+        match self {
+            Work::Curate(s) => s.inputs(base).map(Some),
+            _ => Ok(None),
+        }
+    }
+
     /// All settings, defaults included.
     pub(super) fn settings(&self) -> Value {
         match self {
             Work::Corpus(s) => recipe::to_json(s),
             Work::Tinytown(s) => recipe::to_json(s),
+            Work::Curate(s) => recipe::to_json(&**s),
             Work::Tokenizer(s) => recipe::to_json(s),
             Work::Tokenize(s) => recipe::to_json(s),
             Work::Train(s) => recipe::to_json(&**s),
@@ -98,6 +110,7 @@ impl Work {
         match self {
             Work::Corpus(s) => corpus::run(s, context),
             Work::Tinytown(s) => tinytown::run(s, context),
+            Work::Curate(s) => curate::run(s, context),
             Work::Tokenizer(s) => tokenizer::run(s, context),
             Work::Tokenize(s) => tokenize::run(s, context),
             Work::Train(s) => train::run(s, context),
