@@ -1,1 +1,6 @@
 //! The steps, one file each.
+
+pub mod c4;
+pub mod fineweb;
+pub mod gopher_quality;
+pub mod gopher_repetition;
