@@ -64,7 +64,9 @@ pub(super) fn prefix(text: &str) -> usize {
     match first {
         b'.' => Some(dots(bytes)).filter(|&dots| dots > 1).unwrap_or(0),
         b'+' => usize::from(!bytes.get(1).is_some_and(u8::is_ascii_digit)),
-        b'U' | b'C' | b'A' => ["US$", "C$", "A$"].iter().find(|sign| text.starts_with(**sign)).map_or(0, |sign| sign.len()),
+        b'U' | b'C' | b'A' => {
+            ["US$", "C$", "A$"].iter().find(|sign| text.starts_with(**sign)).map_or(0, |sign| sign.len())
+        }
         0..0x80 => usize::from(ASCII[usize::from(first)] & FRONT != 0),
         _ => text.chars().next().filter(|&c| is_front(c)).map_or(0, char::len_utf8),
     }
@@ -148,9 +150,10 @@ fn unit(bytes: &[u8]) -> usize {
         .filter(|&width| digit_before(bytes, width))
         .find(|&width| {
             let end = &bytes[bytes.len() - width..];
-            UNITS.as_bytes().windows(width + 2).any(|unit| {
-                unit[0] == b' ' && unit[width + 1] == b' ' && &unit[1..=width] == end
-            })
+            UNITS
+                .as_bytes()
+                .windows(width + 2)
+                .any(|unit| unit[0] == b' ' && unit[width + 1] == b' ' && &unit[1..=width] == end)
         })
         .unwrap_or(0)
 }

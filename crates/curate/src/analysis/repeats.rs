@@ -30,7 +30,11 @@ pub(crate) struct Duplicates {
 
 impl Tables {
     /// Counts the pieces that came before.
-    pub(crate) fn duplicates<'t>(&mut self, pieces: impl Iterator<Item = &'t str>, most: usize) -> Duplicates {
+    pub(crate) fn duplicates<'t>(
+        &mut self,
+        pieces: impl Iterator<Item = &'t str>,
+        most: usize,
+    ) -> Duplicates {
         let mut duplicates = Duplicates::default();
         self.seen.clear(most);
         for piece in pieces {

@@ -28,7 +28,8 @@ fn is_host(text: &str) -> bool {
 fn is_port_and_path(text: &str) -> bool {
     let Some(port) = text.strip_prefix(':') else { return true };
     let digits = port.bytes().take_while(u8::is_ascii_digit).count();
-    (2..=5).contains(&digits) && (port.len() == digits || matches!(port.as_bytes()[digits], b'/' | b'?' | b'#'))
+    (2..=5).contains(&digits)
+        && (port.len() == digits || matches!(port.as_bytes()[digits], b'/' | b'?' | b'#'))
 }
 
 fn is_name(host: &str) -> bool {
@@ -65,14 +66,36 @@ mod tests {
     #[test]
     fn addresses() {
         for yes in [
-            "a.org", "https://a.org/b-c?d=e#f", "me@a.org", "mailto:me@a.org", "a.b-c.org:8080", "8.8.8.8/x",
-            "foo.txt", "ftp://user:secret@a.org", "a.org?x", "münchen.de/ä",
+            "a.org",
+            "https://a.org/b-c?d=e#f",
+            "me@a.org",
+            "mailto:me@a.org",
+            "a.b-c.org:8080",
+            "8.8.8.8/x",
+            "foo.txt",
+            "ftp://user:secret@a.org",
+            "a.org?x",
+            "münchen.de/ä",
         ] {
             assert!(is_url(yes), "{yes}");
         }
         for no in [
-            "", "a", "a.b", "usr/share/a.txt", "http://localhost/a", "10.0.0.1/x", "a.org:1", "a.org:123456",
-            "lower.Upper", "a..org", "-a.org", "a-.org", "1.2.3/x", "a=b.org", "http://", "192.168.1.1/x",
+            "",
+            "a",
+            "a.b",
+            "usr/share/a.txt",
+            "http://localhost/a",
+            "10.0.0.1/x",
+            "a.org:1",
+            "a.org:123456",
+            "lower.Upper",
+            "a..org",
+            "-a.org",
+            "a-.org",
+            "1.2.3/x",
+            "a=b.org",
+            "http://",
+            "192.168.1.1/x",
         ] {
             assert!(!is_url(no), "{no}");
         }

@@ -77,7 +77,8 @@ impl GopherRepetition {
     /// # Errors
     /// An `n` of 0 or above [`MAX_N`].
     pub fn new(settings: GopherRepetitionSettings) -> Result<Self, NGramError> {
-        for (key, limits) in [("top_n_grams", &settings.top_n_grams), ("dup_n_grams", &settings.dup_n_grams)] {
+        for (key, limits) in [("top_n_grams", &settings.top_n_grams), ("dup_n_grams", &settings.dup_n_grams)]
+        {
             if let Some(limit) = limits.iter().find(|limit| !(1..=MAX_N).contains(&limit.n)) {
                 return Err(NGramError { key, n: limit.n });
             }
@@ -94,12 +95,22 @@ impl GopherRepetition {
         let newlines = memchr::memchr_iter(b'\n', text.as_bytes()).count();
         let tables = analysis.tables();
         let paragraphs = tables.duplicates(split_newlines(python::strip(text), 2), newlines / 2 + 1);
-        over(paragraphs, chars, (s.dup_para_frac, "dup_para_frac"), (s.dup_para_char_frac, "dup_para_char_frac"))
-            .or_else(|| {
-                let lines = tables.duplicates(split_newlines(text, 1), newlines + 1);
-                over(lines, chars, (s.dup_line_frac, "dup_line_frac"), (s.dup_line_char_frac, "dup_line_char_frac"))
-            })
-            .or_else(|| self.n_grams(text, chars, analysis))
+        over(
+            paragraphs,
+            chars,
+            (s.dup_para_frac, "dup_para_frac"),
+            (s.dup_para_char_frac, "dup_para_char_frac"),
+        )
+        .or_else(|| {
+            let lines = tables.duplicates(split_newlines(text, 1), newlines + 1);
+            over(
+                lines,
+                chars,
+                (s.dup_line_frac, "dup_line_frac"),
+                (s.dup_line_char_frac, "dup_line_char_frac"),
+            )
+        })
+        .or_else(|| self.n_grams(text, chars, analysis))
     }
 
     fn n_grams(&self, text: &str, chars: usize, analysis: &mut Analysis) -> Option<Rejection> {
@@ -146,7 +157,12 @@ fn split_newlines(text: &str, least: usize) -> impl Iterator<Item = &str> {
     })
 }
 
-fn over(found: Duplicates, chars: usize, pieces: (f64, &'static str), length: (f64, &'static str)) -> Option<Rejection> {
+fn over(
+    found: Duplicates,
+    chars: usize,
+    pieces: (f64, &'static str),
+    length: (f64, &'static str),
+) -> Option<Rejection> {
     let rule = |part, whole, (limit, reason): (f64, _)| {
         if limit > 0.0 { exceeds(part, whole, limit, reason) } else { None }
     };
