@@ -1,6 +1,8 @@
 //! The filters decide as datatrove 0.10.1 does: `tests/golden/curate/filters.py` recorded its decisions on hard
 //! documents, given its words and given ours.
 
+#![allow(clippy::unwrap_used)]
+
 use serde_json::Value;
 use smolt_curate::analysis::{Analysis, Span};
 use smolt_curate::steps::c4::{C4, C4Paragraphs, C4Settings};

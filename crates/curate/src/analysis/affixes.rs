@@ -1,6 +1,6 @@
 //! The marks that spaCy's English rules cut off the front, the back and out of the middle of a chunk.
 
-use super::chars::is_icon;
+use super::chars::{is_alpha, is_icon, is_lower, is_upper};
 
 const FRONT: u8 = 1;
 const BACK: u8 = 2;
@@ -47,14 +47,6 @@ fn is_mark(c: char) -> bool {
 
 fn is_currency(c: char) -> bool {
     c == '$' || "£€¥฿₽﷼".contains(c) || ('₠'..='₿').contains(&c)
-}
-
-fn is_upper(c: char) -> bool {
-    c.is_ascii_uppercase() || (!c.is_ascii() && c.is_alphabetic() && !c.is_lowercase())
-}
-
-fn is_lower(c: char) -> bool {
-    c.is_ascii_lowercase() || (!c.is_ascii() && c.is_alphabetic() && !c.is_uppercase())
 }
 
 /// How many bytes to cut off the front, 0 for none.
@@ -187,10 +179,6 @@ fn after(text: &str, at: usize) -> char {
         Some(&byte) if byte < 0x80 => char::from(byte),
         Some(_) => text[at..].chars().next().unwrap_or('\0'),
     }
-}
-
-fn is_alpha(c: char) -> bool {
-    c.is_alphabetic()
 }
 
 fn is_alpha_or_digit(c: char) -> bool {

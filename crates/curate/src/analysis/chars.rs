@@ -129,6 +129,47 @@ const OTHER_PUNCTUATION: &[(u32, u32)] = &[
     (0xff5e, 0xff5e),
 ];
 
+/// Blocks of letters with two cases that spaCy's rules for the marks between letters know. Georgian is not among them.
+const CASED: &[(u32, u32)] = &[
+    (0xc0, 0x2af),
+    (0x386, 0x3ce),
+    (0x400, 0x45f),
+    (0x490, 0x4e9),
+    (0x1d00, 0x1d9a),
+    (0x1e00, 0x1eff),
+    (0x2c60, 0x2c7f),
+    (0xa722, 0xa7ff),
+    (0xab30, 0xab64),
+    (0xff21, 0xff3a),
+    (0xff41, 0xff5a),
+];
+
+/// Blocks of scripts without cases that those rules know: Hebrew, Arabic, some of India's, Ethiopic, Hangul, kana, Han.
+/// All their characters count as letters, vowel signs too.
+const CASELESS: &[(u32, u32)] = &[
+    (0x591, 0x5f4),
+    (0x620, 0x64a),
+    (0x66e, 0x6d5),
+    (0x6e5, 0x6ff),
+    (0x750, 0x77f),
+    (0x8a0, 0x8bd),
+    (0x900, 0x9ff),
+    (0xb80, 0xcff),
+    (0xd80, 0xdff),
+    (0x1100, 0x137f),
+    (0x2e80, 0x30ff),
+    (0x31c0, 0x4dbf),
+    (0x4e00, 0x9fff),
+    (0xac00, 0xd7af),
+    (0xf900, 0xfaff),
+    (0xfb1d, 0xfbb1),
+    (0xfbd3, 0xfdfb),
+    (0xfe30, 0xfe4f),
+    (0xfe70, 0xfefc),
+    (0x1ee00, 0x1eebb),
+    (0x20000, 0x2fa1f),
+];
+
 fn within(ranges: &[(u32, u32)], c: char) -> bool {
     let c = c as u32;
     let after = ranges.partition_point(|&(first, _)| first <= c);
@@ -167,6 +208,24 @@ pub fn is_letter(c: char) -> bool {
         return c.is_ascii_alphabetic();
     }
     matches!(category(c), LowercaseLetter | UppercaseLetter | OtherLetter | ModifierLetter | TitlecaseLetter)
+}
+
+/// A letter between or after which spaCy's rules look for marks.
+pub(crate) fn is_alpha(c: char) -> bool {
+    match c.is_ascii() {
+        true => c.is_ascii_alphabetic(),
+        false => within(CASELESS, c) || (within(CASED, c) && c.is_alphabetic()),
+    }
+}
+
+/// An [`is_alpha`] that is not lower case.
+pub(crate) fn is_upper(c: char) -> bool {
+    c.is_ascii_uppercase() || (!c.is_ascii() && is_alpha(c) && !c.is_lowercase())
+}
+
+/// An [`is_alpha`] that is not upper case.
+pub(crate) fn is_lower(c: char) -> bool {
+    c.is_ascii_lowercase() || (!c.is_ascii() && is_alpha(c) && !c.is_uppercase())
 }
 
 /// A decimal digit of any script, as `\d` in Python's `re`.
@@ -216,7 +275,7 @@ mod tests {
 
     #[test]
     fn tables_are_in_order() {
-        for table in [TERMINAL, NOT_OF_SENTENCES, OTHER_PUNCTUATION] {
+        for table in [TERMINAL, NOT_OF_SENTENCES, OTHER_PUNCTUATION, CASED, CASELESS] {
             assert!(table.iter().all(|(first, last)| first <= last));
             assert!(table.windows(2).all(|pair| pair[0].1 < pair[1].0));
         }

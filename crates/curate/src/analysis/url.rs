@@ -1,5 +1,7 @@
 //! Addresses, which stay one word although marks within them would part others: `https://a.org/b-c`, `me@a.org`.
 
+use super::chars::is_lower;
+
 /// Whether spaCy's English tokenizer takes the whole of it for an address: scheme and user where they are given, a host
 /// name with a top-level domain or a public IPv4 address, a port, a path.
 pub(super) fn is_url(text: &str) -> bool {
@@ -34,8 +36,7 @@ fn is_port_and_path(text: &str) -> bool {
 
 fn is_name(host: &str) -> bool {
     let Some((labels, top)) = host.rsplit_once('.') else { return false };
-    let lower = |c: char| c.is_ascii_lowercase() || (!c.is_ascii() && c.is_alphabetic() && !c.is_uppercase());
-    (2..=63).contains(&top.chars().count()) && top.chars().all(lower) && labels.split('.').all(is_label)
+    (2..=63).contains(&top.chars().count()) && top.chars().all(is_lower) && labels.split('.').all(is_label)
 }
 
 fn is_label(label: &str) -> bool {
