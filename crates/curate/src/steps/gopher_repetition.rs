@@ -114,18 +114,21 @@ impl GopherRepetition {
     }
 
     fn n_grams(&self, text: &str, chars: usize, analysis: &mut Analysis) -> Option<Rejection> {
+        let s = &self.settings;
+        let shortest = s.dup_n_grams.iter().map(|limit| limit.n).min().unwrap_or(1);
         let (words, tables) = analysis.words_and_tables(text);
-        tables.words(text, words);
-        for limit in &self.settings.top_n_grams {
+        tables.words(text, words, shortest);
+        for limit in &s.top_n_grams {
             let Some(top) = tables.top_gram(limit.n) else { continue };
             if let Some(rejection) = exceeds(top, chars, limit.fraction, TOP[limit.n - 1]) {
                 return Some(rejection);
             }
         }
-        let shortest = self.settings.dup_n_grams.iter().map(|limit| limit.n).min()?;
-        tables.mark(shortest);
-        self.settings.dup_n_grams.iter().find_map(|limit| {
-            exceeds(tables.duplicate_grams(limit.n), chars, limit.fraction, DUPLICATED[limit.n - 1])
+        s.dup_n_grams.iter().find_map(|limit| {
+            // Rounded down, so that what is not counted is surely within the limit.
+            let enough = (limit.fraction * chars as f64) as usize;
+            let duplicated = tables.duplicate_grams(limit.n, enough.saturating_sub(1))?;
+            exceeds(duplicated, chars, limit.fraction, DUPLICATED[limit.n - 1])
         })
     }
 }
