@@ -6,6 +6,7 @@
 use serde_json::Value;
 use smolt_curate::analysis::{Analysis, Span};
 use smolt_curate::steps::c4::{C4, C4Paragraphs, C4Settings};
+use smolt_curate::steps::c4_badwords::{C4BadWords, C4BadWordsSettings};
 use smolt_curate::steps::fineweb::{FineWeb, FineWebSettings};
 use smolt_curate::steps::gopher_quality::{GopherQuality, GopherQualitySettings};
 use smolt_curate::steps::gopher_repetition::{GopherRepetition, GopherRepetitionSettings};
@@ -34,6 +35,8 @@ const FINEWEB_OTHER: &str = "
     line_punct_thr = 0.5\nline_punct_exclude_zero = true\nstop_chars = ['.', 'end', ';']\nshort_line_thr = 0.5
     short_line_length = 10\nchar_duplicates_ratio = 0.1\nnew_line_ratio = 0.1";
 
+const BAD_WORDS: &str = "captain\nits\nstone of\nc++\nété\n中文\nlanguage.\nfox\né–é\n";
+
 fn settings<T: Recipe>(toml: &str) -> T {
     recipe::Document::parse("settings.toml", toml.as_bytes()).unwrap().read().unwrap()
 }
@@ -43,6 +46,8 @@ fn steps() -> Vec<(&'static str, Box<dyn Step>)> {
     let repetition =
         |toml| Box::new(GopherRepetition::new(settings::<GopherRepetitionSettings>(toml)).unwrap());
     let c4 = |toml| Box::new(C4::new(settings::<C4Settings>(toml)).unwrap());
+    let bad_words =
+        |toml| Box::new(C4BadWords::new(&settings::<C4BadWordsSettings>(toml), BAD_WORDS).unwrap());
     let fineweb = |toml| Box::new(FineWeb::new(settings::<FineWebSettings>(toml)));
     vec![
         ("gopher_quality", quality("")),
@@ -55,6 +60,8 @@ fn steps() -> Vec<(&'static str, Box<dyn Step>)> {
         ("c4_off", c4(C4_OFF)),
         ("c4_some", c4(C4_SOME)),
         ("c4_paragraph", Box::new(C4Paragraphs)),
+        ("c4_badwords", bad_words("words = 'list.txt'")),
+        ("c4_badwords_within", bad_words("words = 'list.txt'\ndefault_language = 'zh'")),
         ("fineweb", fineweb("")),
         ("fineweb_other", fineweb(FINEWEB_OTHER)),
     ]

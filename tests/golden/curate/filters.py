@@ -11,17 +11,30 @@ reason; for C4 {"text": …} when it kept another text than it was given.
 
 import json
 import random
+import re
 from pathlib import Path
 
 import datatrove.pipeline.filters.c4_filters as c4_filters
 from datatrove.data import Document
 from datatrove.pipeline.filters import C4QualityFilter, FineWebQualityFilter, GopherQualityFilter
 from datatrove.pipeline.filters import GopherRepetitionFilter
-from datatrove.pipeline.filters.c4_filters import C4ParagraphFilter
+from datatrove.pipeline.filters.c4_filters import C4BadWordsFilter, C4ParagraphFilter
 from datatrove.utils.text import split_into_words
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
+
+BAD_WORDS = ["captain", "its", "stone of", "c++", "été", "中文", "language.", "fox", "é–é"]
+
+
+def bad_words(language):
+    """The filter with BAD_WORDS for its list, which it would download, in the expressions that it makes of lists."""
+    step = C4BadWordsFilter(default_language=language)
+    words = "|".join(map(re.escape, BAD_WORDS))
+    separate = rf"(?:\W|^)({words})(?:\W|$)"
+    step._badwords_regex[language] = re.compile(words if language in ("ja", "th", "zh") else separate)
+    return step
+
 
 # The names are those of the settings in crates/curate/tests/datatrove.rs.
 STEPS = {
@@ -50,6 +63,8 @@ STEPS = {
     ),
     "c4_some": C4QualityFilter(filter_no_terminal_punct=False, min_num_sentences=2, max_word_length=20),
     "c4_paragraph": C4ParagraphFilter(),
+    "c4_badwords": bad_words("en"),
+    "c4_badwords_within": bad_words("zh"),
     "fineweb": FineWebQualityFilter(),
     "fineweb_other": FineWebQualityFilter(
         line_punct_thr=0.5, line_punct_exclude_zero=True, stop_chars=(".", "end", ";"), short_line_thr=0.5,

@@ -22,13 +22,14 @@ fn is_user_and_host(text: &str) -> bool {
 }
 
 fn is_host(text: &str) -> bool {
-    let end = text.find([':', '/', '?', '#']).unwrap_or(text.len());
+    // Not beyond the next `@`, so that all the tries together read the text once.
+    let end = text.find([':', '/', '?', '#', '@']).unwrap_or(text.len());
     let (host, rest) = text.split_at(end);
     is_port_and_path(rest) && (is_name(host) || is_address(host))
 }
 
 fn is_port_and_path(text: &str) -> bool {
-    let Some(port) = text.strip_prefix(':') else { return true };
+    let Some(port) = text.strip_prefix(':') else { return !text.starts_with('@') };
     let digits = port.bytes().take_while(u8::is_ascii_digit).count();
     (2..=5).contains(&digits)
         && (port.len() == digits || matches!(port.as_bytes()[digits], b'/' | b'?' | b'#'))
@@ -75,6 +76,8 @@ mod tests {
             "8.8.8.8/x",
             "foo.txt",
             "ftp://user:secret@a.org",
+            "a@b@c.org",
+            "a.org/@b",
             "a.org?x",
             "münchen.de/ä",
         ] {
@@ -95,6 +98,7 @@ mod tests {
             "a-.org",
             "1.2.3/x",
             "a=b.org",
+            "a.org@b",
             "http://",
             "192.168.1.1/x",
         ] {
