@@ -3,7 +3,7 @@
 
     pip install "datatrove[processing,io]==0.10.1" spacy
     python make_curation_corpus.py corpus.jsonl
-    python curate_filters.py time corpus.jsonl                       # one process, warmed, MB/s per filter
+    python curate_filters.py time corpus.jsonl                       # one process, warmed, MB/s of CPU time
     python curate_filters.py decide corpus.jsonl theirs.jsonl [--words words.jsonl]
     cargo run --release -p smolt-curate --example filters -- corpus.jsonl --decisions ours.jsonl [--words words.jsonl]
     python curate_filters.py compare corpus.jsonl theirs.jsonl ours.jsonl [--show 20]
@@ -62,11 +62,12 @@ def measure(args):
         for text in texts[:50]:
             step.filter(document(text))
         kept = 0
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         for text in texts:
             kept += reason(step.filter(document(text))) is None
-        seconds = time.perf_counter() - start
-        print(f"{name:18} {size / 1e6 / seconds:8.2f} MB/s  {seconds:8.1f} s  kept {kept}", flush=True)
+        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+        rate = size / 1e6 / cpu
+        print(f"{name:18} {rate:8.2f} MB/s  {cpu:8.1f} s CPU, {seconds:8.1f} s  kept {kept}", flush=True)
 
 
 def spans(text):

@@ -1,6 +1,6 @@
 //! The marks that spaCy's English rules cut off the front, the back and out of the middle of a chunk.
 
-use super::chars::is_icon;
+use super::chars::{is_alpha, is_icon, is_lower, is_upper};
 
 const FRONT: u8 = 1;
 const BACK: u8 = 2;
@@ -49,14 +49,6 @@ fn is_currency(c: char) -> bool {
     c == '$' || "£€¥฿₽﷼".contains(c) || ('₠'..='₿').contains(&c)
 }
 
-fn is_upper(c: char) -> bool {
-    c.is_ascii_uppercase() || (!c.is_ascii() && c.is_alphabetic() && !c.is_lowercase())
-}
-
-fn is_lower(c: char) -> bool {
-    c.is_ascii_lowercase() || (!c.is_ascii() && c.is_alphabetic() && !c.is_uppercase())
-}
-
 /// How many bytes to cut off the front, 0 for none.
 pub(super) fn prefix(text: &str) -> usize {
     let bytes = text.as_bytes();
@@ -64,7 +56,9 @@ pub(super) fn prefix(text: &str) -> usize {
     match first {
         b'.' => Some(dots(bytes)).filter(|&dots| dots > 1).unwrap_or(0),
         b'+' => usize::from(!bytes.get(1).is_some_and(u8::is_ascii_digit)),
-        b'U' | b'C' | b'A' => ["US$", "C$", "A$"].iter().find(|sign| text.starts_with(**sign)).map_or(0, |sign| sign.len()),
+        b'U' | b'C' | b'A' => {
+            ["US$", "C$", "A$"].iter().find(|sign| text.starts_with(**sign)).map_or(0, |sign| sign.len())
+        }
         0..0x80 => usize::from(ASCII[usize::from(first)] & FRONT != 0),
         _ => text.chars().next().filter(|&c| is_front(c)).map_or(0, char::len_utf8),
     }
@@ -148,9 +142,10 @@ fn unit(bytes: &[u8]) -> usize {
         .filter(|&width| digit_before(bytes, width))
         .find(|&width| {
             let end = &bytes[bytes.len() - width..];
-            UNITS.as_bytes().windows(width + 2).any(|unit| {
-                unit[0] == b' ' && unit[width + 1] == b' ' && &unit[1..=width] == end
-            })
+            UNITS
+                .as_bytes()
+                .windows(width + 2)
+                .any(|unit| unit[0] == b' ' && unit[width + 1] == b' ' && &unit[1..=width] == end)
         })
         .unwrap_or(0)
 }
@@ -184,10 +179,6 @@ fn after(text: &str, at: usize) -> char {
         Some(&byte) if byte < 0x80 => char::from(byte),
         Some(_) => text[at..].chars().next().unwrap_or('\0'),
     }
-}
-
-fn is_alpha(c: char) -> bool {
-    c.is_alphabetic()
 }
 
 fn is_alpha_or_digit(c: char) -> bool {

@@ -41,7 +41,8 @@ pub(super) static SPECIALS: LazyLock<Specials> = LazyLock::new(Specials::new);
 
 impl Specials {
     fn new() -> Self {
-        let mut table = Self { slots: vec![Special::default(); SLOTS], lengths: [0; 1024], neighbours: [0; 32] };
+        let mut table =
+            Self { slots: vec![Special::default(); SLOTS], lengths: [0; 1024], neighbours: [0; 32] };
         let mut all = Vec::new();
         list(&mut all);
         for (text, cuts) in &all {
@@ -147,8 +148,8 @@ const CUT: &str = "y'|all y|all how|'d|'y How|'d|'y not|'ve not|ve Not|'ve Not|v
 
 /// Contractions that would read as other words.
 const EXCLUDED: [&str; 16] = [
-    "Ill", "ill", "Its", "its", "Hell", "hell", "Shell", "shell", "Shed", "shed", "were", "Were", "Well", "well",
-    "Whore", "whore",
+    "Ill", "ill", "Its", "its", "Hell", "hell", "Shell", "shell", "Shed", "shed", "were", "Were", "Well",
+    "well", "Whore", "whore",
 ];
 
 /// Who and what can be contracted, and with which endings; each also capitalised, each also without apostrophe.

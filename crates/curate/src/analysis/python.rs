@@ -18,7 +18,7 @@ pub(crate) fn space_at(bytes: &[u8], at: usize) -> usize {
     match bytes[at] {
         byte if byte < 0x80 => usize::from(is_ascii_space(byte)),
         0xc2 => 2 * usize::from(matches!(bytes.get(at + 1), Some(0x85 | 0xa0))),
-        lead @ (0xe1 | 0xe2 | 0xe3) => {
+        lead @ 0xe1..=0xe3 => {
             let (Some(&second), Some(&third)) = (bytes.get(at + 1), bytes.get(at + 2)) else { return 0 };
             let space = match (lead, second) {
                 (0xe1, 0x9a) | (0xe3, 0x80) => third == 0x80,

@@ -1,5 +1,7 @@
 //! Addresses, which stay one word although marks within them would part others: `https://a.org/b-c`, `me@a.org`.
 
+use super::chars::is_lower;
+
 /// Whether spaCy's English tokenizer takes the whole of it for an address: scheme and user where they are given, a host
 /// name with a top-level domain or a public IPv4 address, a port, a path.
 pub(super) fn is_url(text: &str) -> bool {
@@ -20,21 +22,22 @@ fn is_user_and_host(text: &str) -> bool {
 }
 
 fn is_host(text: &str) -> bool {
-    let end = text.find([':', '/', '?', '#']).unwrap_or(text.len());
+    // Not beyond the next `@`, so that all the tries together read the text once.
+    let end = text.find([':', '/', '?', '#', '@']).unwrap_or(text.len());
     let (host, rest) = text.split_at(end);
     is_port_and_path(rest) && (is_name(host) || is_address(host))
 }
 
 fn is_port_and_path(text: &str) -> bool {
-    let Some(port) = text.strip_prefix(':') else { return true };
+    let Some(port) = text.strip_prefix(':') else { return !text.starts_with('@') };
     let digits = port.bytes().take_while(u8::is_ascii_digit).count();
-    (2..=5).contains(&digits) && (port.len() == digits || matches!(port.as_bytes()[digits], b'/' | b'?' | b'#'))
+    (2..=5).contains(&digits)
+        && (port.len() == digits || matches!(port.as_bytes()[digits], b'/' | b'?' | b'#'))
 }
 
 fn is_name(host: &str) -> bool {
     let Some((labels, top)) = host.rsplit_once('.') else { return false };
-    let lower = |c: char| c.is_ascii_lowercase() || (!c.is_ascii() && c.is_alphabetic() && !c.is_uppercase());
-    (2..=63).contains(&top.chars().count()) && top.chars().all(lower) && labels.split('.').all(is_label)
+    (2..=63).contains(&top.chars().count()) && top.chars().all(is_lower) && labels.split('.').all(is_label)
 }
 
 fn is_label(label: &str) -> bool {
@@ -65,14 +68,39 @@ mod tests {
     #[test]
     fn addresses() {
         for yes in [
-            "a.org", "https://a.org/b-c?d=e#f", "me@a.org", "mailto:me@a.org", "a.b-c.org:8080", "8.8.8.8/x",
-            "foo.txt", "ftp://user:secret@a.org", "a.org?x", "münchen.de/ä",
+            "a.org",
+            "https://a.org/b-c?d=e#f",
+            "me@a.org",
+            "mailto:me@a.org",
+            "a.b-c.org:8080",
+            "8.8.8.8/x",
+            "foo.txt",
+            "ftp://user:secret@a.org",
+            "a@b@c.org",
+            "a.org/@b",
+            "a.org?x",
+            "münchen.de/ä",
         ] {
             assert!(is_url(yes), "{yes}");
         }
         for no in [
-            "", "a", "a.b", "usr/share/a.txt", "http://localhost/a", "10.0.0.1/x", "a.org:1", "a.org:123456",
-            "lower.Upper", "a..org", "-a.org", "a-.org", "1.2.3/x", "a=b.org", "http://", "192.168.1.1/x",
+            "",
+            "a",
+            "a.b",
+            "usr/share/a.txt",
+            "http://localhost/a",
+            "10.0.0.1/x",
+            "a.org:1",
+            "a.org:123456",
+            "lower.Upper",
+            "a..org",
+            "-a.org",
+            "a-.org",
+            "1.2.3/x",
+            "a=b.org",
+            "a.org@b",
+            "http://",
+            "192.168.1.1/x",
         ] {
             assert!(!is_url(no), "{no}");
         }

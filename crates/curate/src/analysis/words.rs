@@ -123,12 +123,7 @@ impl Segmenter {
     }
 
     /// Takes marks off both ends until a special word or nothing more is left; gives the rest.
-    fn affixes(
-        &mut self,
-        text: &str,
-        chunk: (usize, usize),
-        specials: Option<&Specials>,
-    ) -> (usize, usize) {
+    fn affixes(&mut self, text: &str, chunk: (usize, usize), specials: Option<&Specials>) -> (usize, usize) {
         let bytes = text.as_bytes();
         let (mut start, mut end) = chunk;
         let special = |from: usize, to: usize| {
@@ -211,7 +206,10 @@ impl Segmenter {
     fn join(&mut self, text: &str, specials: &Specials) {
         let bytes = text.as_bytes();
         let pieces = &self.pieces;
-        if !pieces.windows(2).any(|pair| specials.may_join(bytes[pair[0].0 as usize], bytes[pair[1].0 as usize])) {
+        if !pieces
+            .windows(2)
+            .any(|pair| specials.may_join(bytes[pair[0].0 as usize], bytes[pair[1].0 as usize]))
+        {
             return;
         }
         let mut found: Vec<(usize, usize)> = Vec::new();
@@ -227,7 +225,8 @@ impl Segmenter {
                 }
                 let ends = pieces[first..=last].iter().map(|piece| piece.1 as usize - start);
                 let same = |special: &super::english::Special| {
-                    let pieces = special.pieces.iter().map(|&end| usize::from(end)).take_while(|&end| end > 0);
+                    let pieces =
+                        special.pieces.iter().map(|&end| usize::from(end)).take_while(|&end| end > 0);
                     pieces.eq(ends)
                 };
                 if specials.get(&bytes[start..end]).is_some_and(same) {
@@ -283,7 +282,8 @@ fn span(start: usize, end: usize) -> Span {
 #[inline]
 fn skip_space(bytes: &[u8], mut at: usize) -> usize {
     while let Some(&byte) = bytes.get(at) {
-        let width = if byte < 0x80 { usize::from(CLASS[usize::from(byte)] == SPACE) } else { space_at(bytes, at) };
+        let width =
+            if byte < 0x80 { usize::from(CLASS[usize::from(byte)] == SPACE) } else { space_at(bytes, at) };
         if width == 0 {
             break;
         }

@@ -91,7 +91,8 @@ impl C4 {
                 Line::Keep(line) => {
                     // No decision needs more than enough of them.
                     if sentences < enough {
-                        sentences += if by_line { analysis.count_sentences(&line, enough - sentences) } else { 1 };
+                        sentences +=
+                            if by_line { analysis.count_sentences(&line, enough - sentences) } else { 1 };
                     }
                     if std::mem::replace(&mut any, true) {
                         kept.push(if by_line { '\n' } else { ' ' });
@@ -134,7 +135,8 @@ impl C4 {
         if usize::try_from(s.min_words_per_line).is_ok_and(|least| has_fewer_words(whole, least)) {
             return Line::Drop;
         }
-        let lower = if suspicious || matches!(line, Cow::Owned(_)) { line.to_lowercase() } else { String::new() };
+        let lower =
+            if suspicious || matches!(line, Cow::Owned(_)) { line.to_lowercase() } else { String::new() };
         if s.filter_lorem_ipsum && lower.contains(LOREM_IPSUM) {
             return Line::RejectDocument("lorem_ipsum");
         }
@@ -166,9 +168,26 @@ impl Step for C4 {
     }
 }
 
+/// Rejects pages without three long lines, as mC4 does (Xue et al. 2021, arXiv 2010.11934).
+///
+/// The reason is datatrove's, `< 3 paragraphs`: fewer than three lines have at least 200 characters.
+pub struct C4Paragraphs;
+
+impl Step for C4Paragraphs {
+    fn apply(&self, document: &mut Document, _: &mut Analysis) -> Verdict {
+        // A line of fewer bytes has fewer characters.
+        let long = |line: &&str| line.len() >= 200 && python::len(line) >= 200;
+        match document.text.split('\n').filter(long).nth(2) {
+            Some(_) => Verdict::Keep,
+            None => Verdict::reject("< 3 paragraphs"),
+        }
+    }
+}
+
 fn has_longer_word(line: &str, most: usize) -> bool {
     // A character takes at least a byte, so that most lines need no look.
-    line.len() > most && line.split(python::is_space).any(|word| word.len() > most && python::len(word) > most)
+    line.len() > most
+        && line.split(python::is_space).any(|word| word.len() > most && python::len(word) > most)
 }
 
 fn has_fewer_words(line: &str, least: usize) -> bool {
@@ -182,7 +201,8 @@ fn without_citations(line: &str) -> Cow<'_, str> {
     while let Some(found) = memchr(b'[', &line.as_bytes()[at..]) {
         let start = at + found;
         let inner = &line[start + 1..];
-        let width = ["edit]", "citation needed]"].iter().find(|end| inner.starts_with(**end)).map(|end| end.len());
+        let width =
+            ["edit]", "citation needed]"].iter().find(|end| inner.starts_with(**end)).map(|end| end.len());
         let width = width.or_else(|| {
             let rest = inner.trim_start_matches(is_digit);
             rest.starts_with(']').then(|| inner.len() - rest.len() + 1)
@@ -218,7 +238,8 @@ mod tests {
         }
     }
 
-    const GOOD: &str = "One sentence here. Another one there.\nA third is here! Is it not?\nThe last one is this.";
+    const GOOD: &str =
+        "One sentence here. Another one there.\nA third is here! Is it not?\nThe last one is this.";
 
     #[test]
     fn lines_are_dropped_and_edited() {
@@ -230,8 +251,13 @@ mod tests {
         );
         assert_eq!(run(defaults(), &more).unwrap(), format!("{GOOD}\nA fact that is known [x]."));
         let all = C4Settings {
-            filter_no_terminal_punct: false, min_words_per_line: -1, max_word_length: -1, filter_javascript: false,
-            filter_policy: false, remove_citations: false, ..defaults()
+            filter_no_terminal_punct: false,
+            min_words_per_line: -1,
+            max_word_length: -1,
+            filter_javascript: false,
+            filter_policy: false,
+            remove_citations: false,
+            ..defaults()
         };
         assert_eq!(run(all, &more).unwrap(), more.replace("\r\n", "\n").replace('\x0c', "\n"));
     }
@@ -251,7 +277,8 @@ mod tests {
 
     #[test]
     fn phrases_meet_only_after_citations_are_gone() {
-        let text = format!("{GOOD}\nPlease enable Java[1]Script for this.\nWe use[edit] cookies for java[2].");
+        let text =
+            format!("{GOOD}\nPlease enable Java[1]Script for this.\nWe use[edit] cookies for java[2].");
         assert_eq!(run(defaults(), &text).unwrap(), GOOD);
     }
 
@@ -259,7 +286,8 @@ mod tests {
     fn sentences_instead_of_lines() {
         let by_sentence = C4Settings { split_paragraph: false, ..defaults() };
         let text = "One sentence is\nhere.  No. Another one there. A third is here! Is it not so? The last is here. End";
-        let kept = "One sentence is\nhere. Another one there. A third is here! Is it not so? The last is here.";
+        let kept =
+            "One sentence is\nhere. Another one there. A third is here! Is it not so? The last is here.";
         assert_eq!(run(by_sentence, text).unwrap(), kept);
     }
 

@@ -151,10 +151,16 @@ mod tests {
         let settings: FineWebSettings = smolt_run::recipe::defaults().unwrap();
         let check = |text: &str| reason(settings.clone(), text);
         assert_eq!(check("A line that is longer than thirty characters, with an end.\n"), None);
-        assert_eq!(check("一行比三十个字长得多的中文，它的末尾有一个中文的句号，所以这一行应当被保留下来才对。"), None);
+        assert_eq!(
+            check("一行比三十个字长得多的中文，它的末尾有一个中文的句号，所以这一行应当被保留下来才对。"),
+            None
+        );
         assert_eq!(check(""), Some("empty"));
         assert_eq!(check(" \n\u{a0}\n"), Some("empty"));
-        assert_eq!(check("A line that is longer than thirty characters, but no end\n"), Some("line_punct_ratio"));
+        assert_eq!(
+            check("A line that is longer than thirty characters, but no end\n"),
+            Some("line_punct_ratio")
+        );
         assert_eq!(check("Short.\n"), Some("short_line_ratio"));
         let line = "A line that is longer than thirty characters, with an end.\n";
         assert_eq!(check(&line.repeat(2)), Some("char_dup_ratio"));

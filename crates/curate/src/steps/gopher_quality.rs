@@ -228,6 +228,9 @@ mod tests {
         assert_eq!(reason(&good.replace("the", " • the")), Some("gopher_too_many_bullets"));
         assert_eq!(reason(&good.replace("den", "den...")), Some("gopher_too_many_end_ellipsis"));
         assert_eq!(reason(&good.replace("fox", "1234 1234 1234 1234")), Some("gopher_below_alpha_threshold"));
-        assert_eq!(reason(&good.replace("the", "The").replace("and", "und")), Some("gopher_enough_stop_words"));
+        assert_eq!(
+            reason(&good.replace("the", "The").replace("and", "und")),
+            Some("gopher_enough_stop_words")
+        );
     }
 }

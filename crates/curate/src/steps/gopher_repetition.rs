@@ -77,7 +77,8 @@ impl GopherRepetition {
     /// # Errors
     /// An `n` of 0 or above [`MAX_N`].
     pub fn new(settings: GopherRepetitionSettings) -> Result<Self, NGramError> {
-        for (key, limits) in [("top_n_grams", &settings.top_n_grams), ("dup_n_grams", &settings.dup_n_grams)] {
+        for (key, limits) in [("top_n_grams", &settings.top_n_grams), ("dup_n_grams", &settings.dup_n_grams)]
+        {
             if let Some(limit) = limits.iter().find(|limit| !(1..=MAX_N).contains(&limit.n)) {
                 return Err(NGramError { key, n: limit.n });
             }
@@ -94,27 +95,40 @@ impl GopherRepetition {
         let newlines = memchr::memchr_iter(b'\n', text.as_bytes()).count();
         let tables = analysis.tables();
         let paragraphs = tables.duplicates(split_newlines(python::strip(text), 2), newlines / 2 + 1);
-        over(paragraphs, chars, (s.dup_para_frac, "dup_para_frac"), (s.dup_para_char_frac, "dup_para_char_frac"))
-            .or_else(|| {
-                let lines = tables.duplicates(split_newlines(text, 1), newlines + 1);
-                over(lines, chars, (s.dup_line_frac, "dup_line_frac"), (s.dup_line_char_frac, "dup_line_char_frac"))
-            })
-            .or_else(|| self.n_grams(text, chars, analysis))
+        over(
+            paragraphs,
+            chars,
+            (s.dup_para_frac, "dup_para_frac"),
+            (s.dup_para_char_frac, "dup_para_char_frac"),
+        )
+        .or_else(|| {
+            let lines = tables.duplicates(split_newlines(text, 1), newlines + 1);
+            over(
+                lines,
+                chars,
+                (s.dup_line_frac, "dup_line_frac"),
+                (s.dup_line_char_frac, "dup_line_char_frac"),
+            )
+        })
+        .or_else(|| self.n_grams(text, chars, analysis))
     }
 
     fn n_grams(&self, text: &str, chars: usize, analysis: &mut Analysis) -> Option<Rejection> {
+        let s = &self.settings;
+        let shortest = s.dup_n_grams.iter().map(|limit| limit.n).min().unwrap_or(1);
         let (words, tables) = analysis.words_and_tables(text);
-        tables.words(text, words);
-        for limit in &self.settings.top_n_grams {
+        tables.words(text, words, shortest);
+        for limit in &s.top_n_grams {
             let Some(top) = tables.top_gram(limit.n) else { continue };
             if let Some(rejection) = exceeds(top, chars, limit.fraction, TOP[limit.n - 1]) {
                 return Some(rejection);
             }
         }
-        let shortest = self.settings.dup_n_grams.iter().map(|limit| limit.n).min()?;
-        tables.mark(shortest);
-        self.settings.dup_n_grams.iter().find_map(|limit| {
-            exceeds(tables.duplicate_grams(limit.n), chars, limit.fraction, DUPLICATED[limit.n - 1])
+        s.dup_n_grams.iter().find_map(|limit| {
+            // Rounded down, so that what is not counted is surely within the limit.
+            let enough = (limit.fraction * chars as f64) as usize;
+            let duplicated = tables.duplicate_grams(limit.n, enough.saturating_sub(1))?;
+            exceeds(duplicated, chars, limit.fraction, DUPLICATED[limit.n - 1])
         })
     }
 }
@@ -146,7 +160,12 @@ fn split_newlines(text: &str, least: usize) -> impl Iterator<Item = &str> {
     })
 }
 
-fn over(found: Duplicates, chars: usize, pieces: (f64, &'static str), length: (f64, &'static str)) -> Option<Rejection> {
+fn over(
+    found: Duplicates,
+    chars: usize,
+    pieces: (f64, &'static str),
+    length: (f64, &'static str),
+) -> Option<Rejection> {
     let rule = |part, whole, (limit, reason): (f64, _)| {
         if limit > 0.0 { exceeds(part, whole, limit, reason) } else { None }
     };
