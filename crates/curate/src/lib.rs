@@ -4,7 +4,9 @@
 //! Must not know token shards, tensors or models: benchmark texts reach it as JSONL.
 
 pub mod analysis;
+pub mod external_sort;
 pub mod step;
 pub mod steps;
+pub mod union_find;
 
 pub use step::{Rejection, Step, Verdict};
