@@ -18,7 +18,7 @@ use merge::Merge;
 use spill::{Run, Spill};
 
 /// The least budget of a sort, in bytes: below it, blocks are too small to merge with.
-pub const MIN_MEMORY: u64 = 1 << 16;
+pub const MIN_MEMORY: u64 = 1 << 18;
 
 /// The least bytes read at once from a run while merging.
 const MIN_BLOCK: usize = 1 << 12;
@@ -84,10 +84,10 @@ impl<const N: usize> Sorter<N> {
             usize::try_from(memory).map_err(|_| refuse("more than this machine can address".into()))?;
         Ok(Self {
             folder: folder.to_owned(),
-            memory: bytes,
+            // An eighth is for the lists of runs and of buckets.
+            memory: bytes - bytes / 8,
             buffer: Vec::new(),
-            // A sixteenth is for the lists of runs and of buckets.
-            capacity: (bytes - bytes / 16) / N,
+            capacity: (bytes - bytes / 8) / N,
             spill: None,
             runs: Vec::new(),
             records: 0,
@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn many_runs_in_several_passes_equal_one_sort() {
         for distinct in [3, 1000, u64::MAX] {
-            let mut records = random::<17>(distinct, 150_000, distinct);
+            let mut records = random::<17>(distinct, 1_200_000, distinct);
             let found = sorted(&records, MIN_MEMORY);
             let large = sorted(&records, 1 << 30);
             records.sort_unstable();
@@ -289,7 +289,7 @@ mod tests {
         #[test]
         fn any_records_come_out_sorted(
             bytes in prop::collection::vec(prop_oneof![Just(0u8), 250u8.., any::<u8>()], 0..4000),
-            copies in 1usize..40,
+            copies in 1usize..400,
         ) {
             let (chunks, _) = bytes.as_chunks::<3>();
             let mut records: Vec<[u8; 3]> = chunks.iter().cycle().take(chunks.len() * copies).copied().collect();

@@ -359,7 +359,7 @@ mod tests {
         };
         let shards = [texts(0), texts(3), texts(12345)];
         let settings = LineSettings::default();
-        let small = run(&shards, &settings, 500_000);
+        let small = run(&shards, &settings, 800 << 10);
         let large = run(&shards, &settings, 1 << 28);
         assert!(small == large && small.1.removed > 20_000);
     }

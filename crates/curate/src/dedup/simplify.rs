@@ -80,19 +80,38 @@ enum Class {
     Change,
 }
 
+/// What becomes of each byte; [`STOP`] where that depends on more than the byte.
+type Plain = [u8; 256];
+
+const STOP: u8 = 0xFF;
+
+/// Bytes that room is made for at once.
+const CHUNK: usize = 1 << 10;
+
 /// [`TextNorm`] made ready.
 pub struct Simplifier {
     norm: TextNorm,
-    ascii: [Class; 256],
+    plain: Plain,
+    /// The same for a text that is in lower case already, with names of days in capitals.
+    prepared: Plain,
     wide: OnceLock<Vec<Class>>,
 }
 
 impl Simplifier {
     /// For these settings.
     pub fn new(norm: TextNorm) -> Self {
-        let mut simplifier = Self { norm, ascii: [Class::Change; 256], wide: OnceLock::new() };
+        let mut simplifier = Self { norm, plain: [STOP; 256], prepared: [STOP; 256], wide: OnceLock::new() };
         for byte in 0..128u8 {
-            simplifier.ascii[usize::from(byte)] = simplifier.classify(char::from(byte));
+            let (plain, prepared) = match simplifier.classify(char::from(byte)) {
+                // A space that is to stay must not join.
+                Class::Copy if byte == b' ' => continue,
+                Class::Copy if norm.lowercase => (byte.to_ascii_lowercase(), byte),
+                Class::Copy => (byte, byte),
+                Class::Space => (b' ', b' '),
+                _ => continue,
+            };
+            simplifier.plain[usize::from(byte)] = plain;
+            simplifier.prepared[usize::from(byte)] = prepared;
         }
         simplifier
     }
@@ -109,7 +128,7 @@ impl Simplifier {
         if punctuation {
             return Class::LoneSpace;
         }
-        // ASCII is lowered at the end, all at once.
+        // ASCII is lowered by its table.
         let lowers = norm.lowercase && !c.is_ascii() && !c.to_lowercase().eq([c]);
         let decomposes = norm.norm_unicode_diacritics
             && (canonical_combining_class(c) != 0 || is_nonspacing(c) || !std::iter::once(c).nfd().eq([c]));
@@ -126,44 +145,42 @@ impl Simplifier {
 
     /// Replaces `out` with the simplified `text`.
     pub fn simplify(&self, text: &str, out: &mut String) {
-        out.clear();
         let text = self.prepare(text);
-        let bytes = text.as_bytes();
+        let plain = if matches!(text, Cow::Borrowed(_)) { &self.plain } else { &self.prepared };
+        let mut written = std::mem::take(out).into_bytes();
+        written.clear();
         let mut at = 0;
         // Spaces join as they do before marks are left out: two around a lone mark stay two.
         let mut spaced = true;
-        while let Some(&byte) = bytes.get(at) {
-            let class = match self.ascii[usize::from(byte)] {
-                Class::Change => self.class(char_at(&text, at)),
-                class => class,
-            };
-            match class {
-                Class::Copy => {
-                    let start = at;
-                    at = self.end_of_copy(&text, at);
-                    out.push_str(&text[start..at]);
-                }
-                Class::Space => {
-                    if !spaced {
-                        out.push(' ');
-                    }
-                    at += char_at(&text, at).len_utf8();
-                }
-                Class::LoneSpace => {
-                    out.push(' ');
-                    at += char_at(&text, at).len_utf8();
-                }
-                Class::Digit => {
-                    out.push('0');
-                    at = end_of_number(&text, at);
-                }
-                Class::Change => at = self.change(&text, at, out),
+        while at < text.len() {
+            at = copy_plain(text.as_bytes(), at, plain, &mut written, &mut spaced);
+            if at == text.len() {
+                break;
             }
+            let c = char_at(&text, at);
+            let class = if c.is_ascii() { self.classify(c) } else { self.class(c) };
+            at = match class {
+                Class::Digit => {
+                    written.push(b'0');
+                    end_of_number(&text, at)
+                }
+                Class::Change => self.change(&text, at, &mut written),
+                Class::Copy => {
+                    push(&mut written, c);
+                    at + c.len_utf8()
+                }
+                Class::Space | Class::LoneSpace => {
+                    if class == Class::LoneSpace || !spaced {
+                        written.push(b' ');
+                    }
+                    at + c.len_utf8()
+                }
+            };
             spaced = class == Class::Space;
         }
-        if self.norm.lowercase && matches!(text, Cow::Borrowed(_)) {
-            out.make_ascii_lowercase();
-        }
+        // Only whole characters were written, so this copies nothing.
+        *out = String::from_utf8(written)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
         out.truncate(out.trim_end_matches(is_space).len());
         let start = out.len() - out.trim_start_matches(is_space).len();
         out.drain(..start);
@@ -186,27 +203,8 @@ impl Simplifier {
         Cow::Owned(text)
     }
 
-    #[inline]
-    fn end_of_copy(&self, text: &str, mut at: usize) -> usize {
-        let bytes = text.as_bytes();
-        while let Some(&byte) = bytes.get(at) {
-            match self.ascii[usize::from(byte)] {
-                Class::Copy => at += 1,
-                Class::Change => {
-                    let c = char_at(text, at);
-                    if self.class(c) != Class::Copy {
-                        break;
-                    }
-                    at += c.len_utf8();
-                }
-                _ => break,
-            }
-        }
-        at
-    }
-
     /// A run of characters that change together: marks are ordered within it.
-    fn change(&self, text: &str, at: usize, out: &mut String) -> usize {
+    fn change(&self, text: &str, at: usize, out: &mut Vec<u8>) -> usize {
         let run = text[at..].char_indices().find(|&(_, c)| self.class(c) != Class::Change);
         let end = run.map_or(text.len(), |(length, _)| at + length);
         let chars = text[at..end].chars();
@@ -220,12 +218,45 @@ impl Simplifier {
     }
 }
 
-fn extend(out: &mut String, chars: impl Iterator<Item = char>, decompose: bool) {
+fn extend(out: &mut Vec<u8>, chars: impl Iterator<Item = char>, decompose: bool) {
     if decompose {
-        out.extend(chars.nfd().filter(|&c| !is_nonspacing(c)));
+        chars.nfd().filter(|&c| !is_nonspacing(c)).for_each(|c| push(out, c));
     } else {
-        out.extend(chars);
+        chars.for_each(|c| push(out, c));
     }
+}
+
+fn push(out: &mut Vec<u8>, c: char) {
+    out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+}
+
+/// Copies what needs no second look: letters, and spaces that join. Returns where it stopped.
+fn copy_plain(text: &[u8], mut at: usize, plain: &Plain, out: &mut Vec<u8>, spaced: &mut bool) -> usize {
+    while at < text.len() {
+        let chunk = &text[at..text.len().min(at + CHUNK)];
+        let before = out.len();
+        out.resize(before + chunk.len(), 0);
+        let room = &mut out[before..];
+        let mut written = 0;
+        let mut read = 0;
+        while read < chunk.len() {
+            let byte = plain[usize::from(chunk[read])];
+            if byte == STOP {
+                break;
+            }
+            let space = byte == b' ';
+            room[written] = byte;
+            written += usize::from(!(space && *spaced));
+            *spaced = space;
+            read += 1;
+        }
+        out.truncate(before + written);
+        at += read;
+        if read < chunk.len() {
+            break;
+        }
+    }
+    at
 }
 
 fn char_at(text: &str, at: usize) -> char {

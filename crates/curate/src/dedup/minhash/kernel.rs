@@ -44,18 +44,19 @@ impl Permutations {
 
 #[inline(always)]
 fn minima(factors: &Lanes, addends: &Lanes, mask: u64, shingles: &[u64]) -> Lanes {
-    let mut least = [u64::MAX; LANES];
+    // Residues are below 2^61, so their order is the same with a sign, which vectors compare in fewer steps.
+    let mut least = [i64::MAX; LANES];
     for &shingle in shingles {
         for lane in 0..LANES {
             let value = shingle.wrapping_mul(factors[lane]).wrapping_add(addends[lane]);
-            // 2^61 is 1 modulo the prime; what is left is below the prime plus 8, so one subtraction is enough, and
-            // where there is nothing to subtract it wraps to something larger.
-            let folded = (value & PRIME) + (value >> 61);
-            let residue = folded.min(folded.wrapping_sub(PRIME)) & mask;
+            // 2^61 is 1 modulo the prime; what is left is below the prime plus 8, so one subtraction is enough.
+            let folded = ((value & PRIME) + (value >> 61)) as i64;
+            let reduced = folded - PRIME as i64;
+            let residue = if reduced < 0 { folded } else { reduced } & mask as i64;
             least[lane] = least[lane].min(residue);
         }
     }
-    least
+    least.map(|least| least as u64)
 }
 
 fn portable(factors: &Lanes, addends: &Lanes, mask: u64, shingles: &[u64]) -> Lanes {
