@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};
 use xxhash_rust::{xxh32::xxh32, xxh64::xxh64};
 
-/// Where a word lies: bytes of the text it was found in.
-pub type Span = std::ops::Range<u32>;
+/// Where a word lies in the text it was found in: its first byte and the one after its last.
+pub type Span = (u32, u32);
 
 /// Finds the words of a text; appends their spans, in order and without overlap, none empty.
 pub type Words<'a> = &'a dyn Fn(&str, &mut Vec<Span>);
@@ -78,8 +78,7 @@ pub fn for_each_ngram(
     mut each: impl FnMut(&[u8]),
 ) {
     let bytes = text.as_bytes();
-    let apart =
-        |pair: &[Span]| pair[0].end + 1 == pair[1].start && bytes.get(pair[0].end as usize) == Some(&b' ');
+    let apart = |pair: &[Span]| pair[0].1 + 1 == pair[1].0 && bytes.get(pair[0].1 as usize) == Some(&b' ');
     // In simplified text words usually stand one space apart, so that the n-gram is there already.
     let source = if words.windows(2).all(apart) {
         text
@@ -88,7 +87,7 @@ pub fn for_each_ngram(
         joined.as_str()
     };
     for ngram in words.windows(n) {
-        let (first, last) = (ngram[0].start as usize, ngram[n - 1].end as usize);
+        let (first, last) = (ngram[0].0 as usize, ngram[n - 1].1 as usize);
         each(source.as_bytes().get(first..last).unwrap_or_default());
     }
 }
@@ -100,8 +99,8 @@ fn join(text: &str, words: &mut [Span], joined: &mut String) {
             joined.push(' ');
         }
         let start = joined.len() as u32;
-        joined.push_str(text.get(word.start as usize..word.end as usize).unwrap_or_default());
-        *word = start..joined.len() as u32;
+        joined.push_str(text.get(word.0 as usize..word.1 as usize).unwrap_or_default());
+        *word = (start, joined.len() as u32);
     }
 }
 
@@ -111,7 +110,7 @@ pub fn split_at_spaces(text: &str, words: &mut Vec<Span>) {
     for (at, c) in text.char_indices() {
         match (c.is_whitespace(), start) {
             (true, Some(from)) => {
-                words.push(from..at as u32);
+                words.push((from, at as u32));
                 start = None;
             }
             (false, None) => start = Some(at as u32),
@@ -119,7 +118,7 @@ pub fn split_at_spaces(text: &str, words: &mut Vec<Span>) {
         }
     }
     if let Some(from) = start {
-        words.push(from..text.len() as u32);
+        words.push((from, text.len() as u32));
     }
 }
 
@@ -141,7 +140,7 @@ mod tests {
         split_at_spaces(" one two  three é", &mut words);
         assert_eq!(ngrams(" one two  three é", words.clone(), 2), ["one two", "two three", "three é"]);
         assert_eq!(ngrams(" one two  three é", words, 5), [""; 0]);
-        assert_eq!(ngrams("cannot go", vec![0..3, 3..6, 7..9], 3), ["can not go"]);
+        assert_eq!(ngrams("cannot go", vec![(0, 3), (3, 6), (7, 9)], 3), ["can not go"]);
     }
 
     #[test]
