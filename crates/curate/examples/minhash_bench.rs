@@ -2,7 +2,8 @@
 //! precision. The text is made on the fly; on the disk lie signatures, temporary runs and removals.
 //!
 //!     cargo run --release -p smolt-curate --example minhash_bench -- --megabytes 10000 --memory-mib 1536 --threads 2
-//!     … -- --megabytes 20 --jsonl /tmp/planted.jsonl      # the same documents as a file, for bench/peers
+//!     … -- --megabytes 20 --jsonl /tmp/planted.jsonl      # the same documents as a file
+//!     … -- --from FILE.jsonl --out KEPT.jsonl             # all phases on a file, one thread, for bench/peers
 
 #[path = "../tests/planted/mod.rs"]
 mod planted;
@@ -18,6 +19,7 @@ use smolt_curate::dedup::minhash::{self, MinhashConfig, Scratch, SignatureWriter
 use smolt_curate::dedup::removals::Removals;
 use smolt_curate::dedup::shingle::split_at_spaces;
 use smolt_curate::dedup::{Sources, Space, number};
+use smolt_data::document::{Document, JsonLines};
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
@@ -32,11 +34,21 @@ struct Settings {
     shards: u32,
     folder: Option<PathBuf>,
     jsonl: Option<PathBuf>,
+    from: Option<PathBuf>,
+    out: PathBuf,
 }
 
 fn settings() -> Result<Settings, Failed> {
-    let mut settings =
-        Settings { megabytes: 200, memory_mib: 1024, threads: 2, shards: 32, folder: None, jsonl: None };
+    let mut settings = Settings {
+        megabytes: 200,
+        memory_mib: 1024,
+        threads: 2,
+        shards: 32,
+        folder: None,
+        jsonl: None,
+        from: None,
+        out: "/dev/null".into(),
+    };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         let value = arguments.next().ok_or_else(|| format!("{name} needs a value"))?;
@@ -47,6 +59,8 @@ fn settings() -> Result<Settings, Failed> {
             "--shards" => settings.shards = value.parse::<u32>()?.next_multiple_of(2).max(2),
             "--folder" => settings.folder = Some(value.into()),
             "--jsonl" => settings.jsonl = Some(value.into()),
+            "--from" => settings.from = Some(value.into()),
+            "--out" => settings.out = value.into(),
             _ => return Err(format!("unknown {name}").into()),
         }
     }
@@ -150,18 +164,58 @@ fn write_jsonl(text: &Planted, path: &Path) -> Result<(), Failed> {
     Ok(out.flush()?)
 }
 
+/// What datatrove's four stages do, on one file and one thread: read, sign, cluster, read again and write what is kept.
+fn deduplicate(from: &Path, out: &Path, folder: &Path, memory: u64) -> Result<(), Failed> {
+    rayon::ThreadPoolBuilder::new().num_threads(1).build_global()?;
+    let signer = Signer::new(MinhashConfig::default())?;
+    let signatures = folder.join("0.signatures");
+    let mut writer = SignatureWriter::create(&signatures, signer.config(), "spaces", 0)?;
+    let (mut scratch, mut bytes, mut documents) = (Scratch::default(), 0, 0u32);
+    for document in JsonLines::<Document>::open(from)? {
+        let text = document?.text;
+        bytes += text.len();
+        if let Some(bands) = signer.bands(&text, &split_at_spaces, &mut scratch) {
+            writer.push(documents, bands)?;
+        }
+        documents += 1;
+    }
+    writer.finish(u64::from(documents))?;
+    let signed = process_seconds();
+    let sources = Sources::new(vec!["all".into()], vec![0])?;
+    let report = minhash::cluster(&[signatures], folder, &sources, &Space { memory, scratch: folder })?;
+    let mut removals = Removals::open(folder, 0)?;
+    let mut kept = BufWriter::new(std::fs::File::create(out)?);
+    for (position, document) in JsonLines::<Document>::open(from)?.enumerate() {
+        let document = document?;
+        if removals.at(position as u32)?.is_none() {
+            serde_json::to_writer(&mut kept, &document)?;
+            kept.write_all(b"\n")?;
+        }
+    }
+    removals.finish(u64::from(documents))?;
+    kept.flush()?;
+    let (megabytes, seconds) = (bytes as f64 / 1e6, process_seconds());
+    println!("{megabytes:.1} MB in {documents} documents, {} kept", report.documents - report.removed);
+    println!("signatures: {:.1} MB/s per core, with reading JSONL", megabytes / signed);
+    println!("end to end: {:.1} MB/s per core", megabytes / seconds);
+    Ok(())
+}
+
 fn main() -> Result<(), Failed> {
     let settings = settings()?;
-    let documents = (settings.megabytes * 1_000_000 / DOCUMENT / u64::from(settings.shards)).max(1) as u32;
-    let text = Planted::new(1, settings.shards, documents, 2, 200..600);
-    if let Some(path) = &settings.jsonl {
-        return write_jsonl(&text, path);
-    }
     let temporary = match &settings.folder {
         Some(folder) => tempfile::tempdir_in(folder)?,
         None => tempfile::tempdir()?,
     };
     let folder = temporary.path();
+    if let Some(from) = &settings.from {
+        return deduplicate(from, &settings.out, folder, settings.memory_mib << 20);
+    }
+    let documents = (settings.megabytes * 1_000_000 / DOCUMENT / u64::from(settings.shards)).max(1) as u32;
+    let text = Planted::new(1, settings.shards, documents, 2, 200..600);
+    if let Some(path) = &settings.jsonl {
+        return write_jsonl(&text, path);
+    }
     rayon::ThreadPoolBuilder::new().num_threads(settings.threads).build_global()?;
     let signer = Signer::new(MinhashConfig::default())?;
     let totals = Totals::default();
