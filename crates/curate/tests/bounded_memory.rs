@@ -1,5 +1,7 @@
 //! Sorting and clustering keep inside their budget, by a counting allocator.
 
+#![allow(clippy::unwrap_used)] // helpers of tests
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 

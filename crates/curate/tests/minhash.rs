@@ -1,6 +1,8 @@
 //! MinHash through all three phases: recall follows the theoretical curve, nothing else is removed, and neither threads,
 //! budget nor the order of the shards change a byte.
 
+#![allow(clippy::unwrap_used)] // helpers of tests
+
 mod planted;
 
 use std::path::{Path, PathBuf};

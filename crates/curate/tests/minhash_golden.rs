@@ -1,5 +1,7 @@
 //! Simplified texts, signatures, clusters and kept documents equal datatrove's (tests/golden/curate/minhash.py).
 
+#![allow(clippy::unwrap_used)] // helpers of tests
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -39,7 +39,7 @@ pub struct BenchmarkReport {
 /// An item that was found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ItemReport {
-    /// Its line in the benchmark's file, counted from 1.
+    /// Its line in the benchmark's file, counted from 1; blank lines do not count.
     pub line: u64,
     /// Documents that share words with it.
     pub documents: u64,

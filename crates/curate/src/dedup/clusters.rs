@@ -76,7 +76,7 @@ impl Shards {
             if reader.header() != header {
                 return Err(reader.damaged("it changed while it was read"));
             }
-            while let Some(record) = reader.next()? {
+            while let Some(record) = reader.read()? {
                 let position = super::records::u32_at(record, 0);
                 if u64::from(position) >= header.documents {
                     let documents = header.documents;

@@ -16,7 +16,7 @@ pub fn fuzz_dedup_records(bytes: &[u8]) {
     };
     for kind in [Kind::Signatures, Kind::DocumentKeys, Kind::LineKeys] {
         if let Ok(mut reader) = open(kind) {
-            while let Ok(Some(record)) = reader.next() {
+            while let Ok(Some(record)) = reader.read() {
                 assert!(!record.is_empty());
             }
         }

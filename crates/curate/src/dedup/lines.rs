@@ -223,7 +223,7 @@ impl LineRemovals {
     fn advance(&mut self) -> Result<(), DedupError> {
         let before = self.next.take();
         let documents = self.reader.header().documents;
-        let Some(record) = self.reader.next()? else { return Ok(()) };
+        let Some(record) = self.reader.read()? else { return Ok(()) };
         let next = (u32_at(record, 0), u32_at(record, 4));
         if before >= Some(next) || u64::from(next.0) >= documents {
             let (document, line) = next;

@@ -280,7 +280,7 @@ impl RecordReader {
     }
 
     /// The next record. The checksum is verified at the end, so nothing may be committed before it.
-    pub fn next(&mut self) -> Result<Option<&[u8]>, DedupError> {
+    pub fn read(&mut self) -> Result<Option<&[u8]>, DedupError> {
         if self.left == 0 {
             let stored = u64_at(&self.head, CHECKED);
             if xxh3_64_with_seed(&self.head[..CHECKED], self.hasher.digest()) != stored {
@@ -312,7 +312,7 @@ mod tests {
     fn read(path: &Path, kind: Kind) -> Result<u64, DedupError> {
         let mut reader = RecordReader::open(path, kind)?.expect_width(8)?;
         let mut sum = 0;
-        while let Some(record) = reader.next()? {
+        while let Some(record) = reader.read()? {
             sum += u64_at(record, 0);
         }
         assert_eq!((reader.header().documents, reader.header().shard), (200, 3));

@@ -64,7 +64,7 @@ impl Removals {
     fn advance(&mut self) -> Result<(), DedupError> {
         let before = self.next.take().map(|removal| removal.position);
         let documents = self.reader.header().documents;
-        let Some(record) = self.reader.next()? else { return Ok(()) };
+        let Some(record) = self.reader.read()? else { return Ok(()) };
         let next = Removal { position: u32_at(record, 0), size: u32_at(record, 4), kept: u64_at(record, 8) };
         if before >= Some(next.position) || u64::from(next.position) >= documents {
             return Err(self

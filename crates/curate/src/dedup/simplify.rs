@@ -190,7 +190,8 @@ impl Simplifier {
     /// replaced. A text that needs neither stays as it is.
     fn prepare<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let names = self.norm.norm_weekdays || self.norm.norm_monthnames;
-        if !names && !(self.norm.lowercase && text.contains('Σ')) {
+        let depends = self.norm.lowercase && text.contains('Σ');
+        if !names && !depends {
             return Cow::Borrowed(text);
         }
         let mut text = if self.norm.lowercase { text.to_lowercase() } else { text.to_owned() };

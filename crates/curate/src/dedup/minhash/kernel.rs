@@ -109,8 +109,8 @@ mod tests {
             let (a, b) = parameters(7, count);
             let expected: Vec<u64> = (0..count)
                 .map(|n| {
-                    let of = |&x: &u64| x.wrapping_mul(a[n]).wrapping_add(b[n]) % PRIME & mask;
-                    shingles.iter().map(of).min().unwrap()
+                    let of = |&x: &u64| x.wrapping_mul(a[n]).wrapping_add(b[n]) % PRIME;
+                    shingles.iter().map(|shingle| of(shingle) & mask).min().unwrap()
                 })
                 .collect();
             let mut permutations = Permutations::new(7, count, mask);
