@@ -7,8 +7,12 @@ pub mod analysis;
 pub mod engine;
 pub mod global;
 pub mod recipe;
+pub mod decontaminate;
+pub mod dedup;
+pub mod external_sort;
 pub mod step;
 pub mod steps;
+pub mod union_find;
 
 pub use global::{Budget, DocumentNumber, GlobalStep, Judge};
 pub use step::{Rejection, Step, Verdict};
