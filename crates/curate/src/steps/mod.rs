@@ -1,1 +1,4 @@
 //! The steps, one file each.
+
+#[cfg(feature = "html")]
+pub mod html_text;
