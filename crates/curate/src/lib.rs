@@ -4,6 +4,7 @@
 //! Must not know token shards, tensors or models: benchmark texts reach it as JSONL.
 
 pub mod analysis;
+pub mod classify;
 pub mod fasttext;
 pub mod step;
 pub mod steps;

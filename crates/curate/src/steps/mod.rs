@@ -1,4 +1,7 @@
 //! The steps, one file each.
 
+pub mod classifier;
 #[cfg(feature = "html")]
 pub mod html_text;
+pub mod language;
+pub mod quality_tiers;
