@@ -54,6 +54,15 @@ const FLAT: [&[u8]; 29] = [
 /// Elements whose content is text up to their own end tag.
 const RAW: [&[u8]; 6] = [b"script", b"style", b"textarea", b"title", b"noframes", b"xmp"];
 
+/// Elements that a parser opens again in each following block until their end tag comes.
+const FORMATTING: [&[u8]; 14] = [
+    b"a", b"b", b"big", b"code", b"em", b"font", b"i", b"nobr", b"s", b"small", b"strike", b"strong", b"tt", b"u",
+];
+
+/// The most elements that a page's own tags and unclosed formatting may make: a megabyte of hostile markup could ask
+/// for hundreds of millions.
+const MOST_ELEMENTS: usize = 1_000_000;
+
 /// The step `html_text`.
 pub struct HtmlText {
     options: Options,
@@ -98,8 +107,10 @@ impl Step for HtmlText {
             let detail = format!("{} bytes", document.text.len());
             return Verdict::Reject(Rejection { reason: "html_too_large", detail });
         }
-        if nests_deeper(document.text.as_bytes(), self.max_depth) {
-            return Verdict::Reject(self.too_deep());
+        match scan(document.text.as_bytes(), self.max_depth) {
+            Shape::Sane => {}
+            Shape::Deep => return Verdict::Reject(self.too_deep()),
+            Shape::Swollen => return Verdict::reject("html_unclosed_formatting"),
         }
         let found = match catch_unwind(AssertUnwindSafe(|| self.extract(&document.text))) {
             Ok(Ok(found)) => found,
@@ -129,10 +140,20 @@ impl Step for HtmlText {
     }
 }
 
-/// Whether the tags nest deeper than `limit`, seen from the bytes alone: the parser's own time grows with the square
-/// of the depth, so it must not see such a page.
-fn nests_deeper(html: &[u8], limit: usize) -> bool {
+/// What parsing a page would lead to.
+#[derive(Debug, PartialEq, Eq)]
+enum Shape {
+    Sane,
+    Deep,
+    Swollen,
+}
+
+/// Judges the tags from the bytes alone: a parser's time grows with the square of the depth, so it must not see such
+/// a page.
+fn scan(html: &[u8], limit: usize) -> Shape {
     let mut open: Vec<&[u8]> = Vec::new();
+    let mut unclosed = [0usize; FORMATTING.len()];
+    let mut elements = 0;
     let mut rest = html;
     while let Some(at) = memchr::memchr(b'<', rest) {
         rest = &rest[at + 1..];
@@ -146,6 +167,15 @@ fn nests_deeper(html: &[u8], limit: usize) -> bool {
             continue;
         }
         let same = |other: &[u8]| name.eq_ignore_ascii_case(other);
+        let formatting = FORMATTING.iter().position(|tag| same(tag));
+        if let Some(kind) = formatting {
+            unclosed[kind] = if closes { unclosed[kind].saturating_sub(1) } else { unclosed[kind] + 1 };
+        } else {
+            elements += 1 + unclosed.iter().sum::<usize>();
+            if elements > MOST_ELEMENTS {
+                return Shape::Swollen;
+            }
+        }
         if closes {
             if let Some(place) = open.iter().rposition(|&tag| same(tag)) {
                 open.truncate(place);
@@ -155,11 +185,11 @@ fn nests_deeper(html: &[u8], limit: usize) -> bool {
         } else if !FLAT.iter().any(|tag| same(tag)) {
             open.push(name);
             if open.len() > limit {
-                return true;
+                return Shape::Deep;
             }
         }
     }
-    false
+    Shape::Sane
 }
 
 fn tag_name(bytes: &[u8]) -> &[u8] {
@@ -293,11 +323,21 @@ mod tests {
 
     #[test]
     fn unclosed_paragraphs_and_scripts_are_not_depth() {
-        assert!(!nests_deeper("<p>a<br><li>b".repeat(10_000).as_bytes(), 10));
-        let script = format!("<script>{}</script><div>", "'<div>'".repeat(1000));
-        assert!(!nests_deeper(script.as_bytes(), 10));
-        assert!(!nests_deeper(format!("<!--{}-->", "<div>".repeat(1000)).as_bytes(), 10));
-        assert!(nests_deeper("<DIV>".repeat(11).as_bytes(), 10));
+        let sane = |html: &str| assert_eq!(scan(html.as_bytes(), 10), Shape::Sane);
+        sane(&"<p>a<br><li>b".repeat(10_000));
+        sane(&format!("<script>{}</script><div>", "'<div>'".repeat(1000)));
+        sane(&format!("<!--{}-->", "<div>".repeat(1000)));
+        assert_eq!(scan("<DIV>".repeat(11).as_bytes(), 10), Shape::Deep);
+    }
+
+    /// Every block would hold the 400 elements again: tens of millions of them.
+    #[test]
+    fn unclosed_formatting_does_not_multiply() {
+        let unclosed: String = (0..400).map(|n| format!("<b id={n}>")).collect();
+        let html = format!("<div>{unclosed}</div>{}", "<div>x</div>".repeat(100_000));
+        assert_eq!(reason(&run(&html).1), "html_unclosed_formatting");
+        let closed = "<p><b>x</b> and <i>y</i>".repeat(1000);
+        assert_eq!(scan(closed.as_bytes(), 10), Shape::Sane);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The steps, one file each.
 
 pub mod classifier;
+pub mod encoding;
 #[cfg(feature = "html")]
 pub mod html_text;
 pub mod language;
