@@ -25,6 +25,9 @@ fn step(name: &str, sets: &[String]) -> Fallible<Box<dyn Step>> {
     Ok(match name {
         #[cfg(feature = "html")]
         "html_text" => Box::new(steps::html_text::HtmlText::new(&settings(sets)?)),
+        "encoding" => Box::new(steps::encoding::Encoding::new(&settings(sets)?)),
+        "language" => Box::new(steps::language::Language::new(&settings(sets)?)?),
+        "classifier" => Box::new(steps::classifier::Classifier::new(&settings(sets)?)?),
         _ => return Err(format!("no step {name}").into()),
     })
 }

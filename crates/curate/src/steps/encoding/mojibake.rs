@@ -166,6 +166,8 @@ fn is_sure(sequence: &Sequence, letters: &[char]) -> bool {
         (3, 'â') => !rest.iter().all(|c| natural(c)) || rest[0] == '„',
         // U+FEFF and U+FFFD, of files that were damaged before.
         (3, 'ï') => matches!(sequence.meant, '\u{FEFF}' | '\u{FFFD}'),
+        // Vietnamese: no word goes on after a quotation mark or ordinal sign.
+        (3, 'á') => matches!(sequence.meant, 'Ḁ'..='ỿ') && after.is_some_and(char::is_lowercase),
         (3, _) => false,
         (_, lead) => lead == 'ð',
     }
