@@ -6,6 +6,7 @@
 pub mod analysis;
 pub mod classify;
 pub mod fasttext;
+pub mod lists;
 pub mod step;
 pub mod steps;
 
