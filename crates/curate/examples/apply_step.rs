@@ -23,11 +23,16 @@ fn settings<T: Recipe>(sets: &[String]) -> Fallible<T> {
 
 fn step(name: &str, sets: &[String]) -> Fallible<Box<dyn Step>> {
     Ok(match name {
+        "classifier" => Box::new(steps::classifier::Classifier::new(&settings(sets)?)?),
+        "cleanup" => Box::new(steps::cleanup::Cleanup::new(&settings(sets)?)),
+        "code" => Box::new(steps::code::Code::new(&settings(sets)?)),
+        "encoding" => Box::new(steps::encoding::Encoding::new(&settings(sets)?)),
         #[cfg(feature = "html")]
         "html_text" => Box::new(steps::html_text::HtmlText::new(&settings(sets)?)),
-        "encoding" => Box::new(steps::encoding::Encoding::new(&settings(sets)?)),
         "language" => Box::new(steps::language::Language::new(&settings(sets)?)?),
-        "classifier" => Box::new(steps::classifier::Classifier::new(&settings(sets)?)?),
+        "pii" => Box::new(steps::pii::Pii::new(&settings(sets)?)),
+        "repeated_ngrams" => Box::new(steps::repeated_ngrams::RepeatedNgrams::new(&settings(sets)?)),
+        "url" => Box::new(steps::url::Url::new(&settings(sets)?)?),
         _ => return Err(format!("no step {name}").into()),
     })
 }
