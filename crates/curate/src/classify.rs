@@ -198,7 +198,9 @@ fn answer(model: &Model, scale: &Scale, text: &str) -> Answer {
     let probabilities = model.probabilities(text).unwrap_or_else(uniform);
     let score = scale.score(&probabilities);
     let best = |values: &mut dyn Iterator<Item = f64>| {
-        let first = |best: (usize, f64), (place, value): (usize, f64)| if value > best.1 { (place, value) } else { best };
+        let first = |best: (usize, f64), (place, value): (usize, f64)| {
+            if value > best.1 { (place, value) } else { best }
+        };
         values.enumerate().fold((0, f64::NEG_INFINITY), first).0
     };
     let label = match scale {
@@ -209,7 +211,9 @@ fn answer(model: &Model, scale: &Scale, text: &str) -> Answer {
 }
 
 fn answers(model: &Model, scale: &Scale, examples: &[Example<'_>], threads: usize) -> Vec<Answer> {
-    let of = |part: &[Example<'_>]| part.iter().map(|example| answer(model, scale, example.text)).collect::<Vec<_>>();
+    let of = |part: &[Example<'_>]| {
+        part.iter().map(|example| answer(model, scale, example.text)).collect::<Vec<_>>()
+    };
     let size = examples.len().div_ceil(threads.max(1)).max(1);
     let parts: Vec<_> = examples.chunks(size).map(|part| (part, Mutex::new(Vec::new()))).collect();
     std::thread::scope(|scope| {
@@ -217,7 +221,8 @@ fn answers(model: &Model, scale: &Scale, examples: &[Example<'_>], threads: usiz
             scope.spawn(|| *found.lock().unwrap_or_else(PoisonError::into_inner) = of(part));
         }
     });
-    let open = |(_, found): (_, Mutex<Vec<Answer>>)| found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let open =
+        |(_, found): (_, Mutex<Vec<Answer>>)| found.into_inner().unwrap_or_else(PoisonError::into_inner);
     parts.into_iter().flat_map(open).collect()
 }
 

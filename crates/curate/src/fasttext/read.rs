@@ -116,7 +116,9 @@ impl<R: Read> Input<R> {
         while values.len() < count {
             let wanted = (4 * (count - values.len())).min(block.len());
             self.fill(&mut block[..wanted])?;
-            values.extend(block[..wanted].chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])));
+            values.extend(
+                block[..wanted].chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+            );
         }
         match values.iter().find(|value| !value.is_finite()) {
             None => Ok(values),
@@ -128,7 +130,9 @@ impl<R: Read> Input<R> {
         let magic = self.i32()?;
         let version = self.i32()?;
         if magic != MAGIC || !(11..=VERSION).contains(&version) {
-            return Err(self.error(format!("magic number {magic}, version {version}, expected {MAGIC}, 11 or 12")));
+            return Err(
+                self.error(format!("magic number {magic}, version {version}, expected {MAGIC}, 11 or 12"))
+            );
         }
         let mut args = self.args()?;
         if version == 11 {
@@ -173,8 +177,20 @@ impl<R: Read> Input<R> {
             *value = self.i32()?;
         }
         let sampling = f64::from_le_bytes(self.array()?);
-        let [dim, window, epochs, min_count, negatives, word_ngrams, loss, model, bucket, minn, maxn, lr_update_rate] =
-            values;
+        let [
+            dim,
+            window,
+            epochs,
+            min_count,
+            negatives,
+            word_ngrams,
+            loss,
+            model,
+            bucket,
+            minn,
+            maxn,
+            lr_update_rate,
+        ] = values;
         let loss = match loss {
             1 => Loss::HierarchicalSoftmax,
             2 => Loss::NegativeSampling,
@@ -238,7 +254,9 @@ impl<R: Read> Input<R> {
         let mut kept = HashMap::with_capacity(count);
         for _ in 0..count {
             match [self.i32()?, self.i32()?] {
-                [from, to] if from >= 0 && (from as u32) < bucket && to >= 0 => kept.insert(from as u32, to as u32),
+                [from, to] if from >= 0 && (from as u32) < bucket && to >= 0 => {
+                    kept.insert(from as u32, to as u32)
+                }
                 [from, to] => return Err(self.error(format!("n-gram {from} at row {to}"))),
             };
         }
@@ -365,7 +383,9 @@ mod tests {
         assert!(models.len() >= 7);
         for (name, answers) in models {
             let model = Model::load(&golden().join(name)).unwrap();
-            for (text, answer) in expected["texts"].as_array().unwrap().iter().zip(answers.as_array().unwrap()) {
+            for (text, answer) in
+                expected["texts"].as_array().unwrap().iter().zip(answers.as_array().unwrap())
+            {
                 let text = text.as_str().unwrap();
                 let found = model.predict(text, 99, 0.0);
                 let answer = answer.as_array().unwrap();

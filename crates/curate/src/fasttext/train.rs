@@ -80,7 +80,10 @@ pub fn train(
     let hashed = if args.maxn > 0 || args.word_ngrams > 1 { args.bucket as usize } else { 0 };
     let rows = dictionary.words + hashed;
     if u32::try_from(rows).is_err() {
-        return Err(Error::Training(format!("{rows} words and buckets, at most {}; raise min_count", u32::MAX)));
+        return Err(Error::Training(format!(
+            "{rows} words and buckets, at most {}; raise min_count",
+            u32::MAX
+        )));
     }
     let threads = threads.clamp(1, BATCH);
     let texts = rows_of(examples, &args, &dictionary, threads);
@@ -118,7 +121,11 @@ pub fn train(
 fn check(examples: &[Example<'_>], labels: &[String], s: &TrainSettings) -> Result<Args, Error> {
     let fail = |problem: String| Err(Error::Training(problem));
     if examples.is_empty() || labels.len() < 2 {
-        return fail(format!("{} texts of {} labels; give texts of at least two", examples.len(), labels.len()));
+        return fail(format!(
+            "{} texts of {} labels; give texts of at least two",
+            examples.len(),
+            labels.len()
+        ));
     }
     if let Some(example) = examples.iter().find(|example| example.label >= labels.len()) {
         return fail(format!("label {} of {}", example.label, labels.len()));
@@ -173,10 +180,10 @@ fn count(examples: &[Example<'_>], labels: &[String], min_count: u64) -> Diction
     words.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
     let count = words.len();
     let words = words.into_iter().map(|(word, count)| Entry { word: word.into(), count });
-    let labels = labels.iter().zip(label_counts).map(|(label, count)| Entry {
-        word: [LABEL, label.as_bytes()].concat().into(),
-        count,
-    });
+    let labels = labels
+        .iter()
+        .zip(label_counts)
+        .map(|(label, count)| Entry { word: [LABEL, label.as_bytes()].concat().into(), count });
     Dictionary::new(words.chain(labels).collect(), count, total + examples.len() as i64, None)
 }
 
@@ -405,7 +412,11 @@ mod tests {
     use std::path::Path;
 
     fn topics() -> (Vec<String>, Vec<usize>) {
-        let words = [["sun", "rain", "cloud", "wind"], ["loop", "stack", "heap", "queue"], ["oak", "fern", "moss", "elm"]];
+        let words = [
+            ["sun", "rain", "cloud", "wind"],
+            ["loop", "stack", "heap", "queue"],
+            ["oak", "fern", "moss", "elm"],
+        ];
         let mut stream = Stream::new(1, "test", 0);
         let mut texts = Vec::new();
         let mut labels = Vec::new();
@@ -467,6 +478,9 @@ mod tests {
         assert!(refused(TrainSettings { lr: f64::NAN, ..settings() }, &names).unwrap().contains("lr"));
         assert!(refused(TrainSettings { bucket: 0, ..settings() }, &names).unwrap().contains("bucket"));
         assert!(refused(settings(), &["a b".to_owned(), "c".to_owned()]).unwrap().contains("a b"));
-        assert!(refused(TrainSettings { lr: 1e300, ..settings() }, &names).is_some_and(|e| e.contains("diverged")));
+        assert!(
+            refused(TrainSettings { lr: 1e300, ..settings() }, &names)
+                .is_some_and(|e| e.contains("diverged"))
+        );
     }
 }

@@ -25,7 +25,9 @@ impl Model {
 
     fn dense(&self) -> Result<[&[f32]; 2], Error> {
         match (&self.input, &self.output) {
-            (Matrix::Dense { values: input, .. }, Matrix::Dense { values: output, .. }) => Ok([input, output]),
+            (Matrix::Dense { values: input, .. }, Matrix::Dense { values: output, .. }) => {
+                Ok([input, output])
+            }
             _ => Err(Error::Training("a quantised model is written as it was read: copy its file".into())),
         }
     }

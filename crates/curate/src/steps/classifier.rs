@@ -50,7 +50,10 @@ impl Scale {
             let values: Result<Vec<f64>, _> = labels.iter().map(|label| label.parse()).collect();
             return match values {
                 Ok(values) if values.iter().all(|value| value.is_finite()) => Ok(Self::Values(values)),
-                _ => Err(Error::Training(format!("the labels are {}; say which one to score with `label`", shown()))),
+                _ => Err(Error::Training(format!(
+                    "the labels are {}; say which one to score with `label`",
+                    shown()
+                ))),
             };
         };
         let place = labels.iter().position(|known| known == label);
@@ -114,9 +117,10 @@ impl Step for Classifier {
         let Some(score) = self.scorer.score(&document.text) else { return Verdict::reject("no_score") };
         document.metadata.insert(self.key.clone(), Value::from((score * 1e4).round() / 1e4));
         match self.min_score {
-            Some(least) if score < least => {
-                Verdict::Reject(Rejection { reason: "low_quality_score", detail: format!("score {score:.3}") })
-            }
+            Some(least) if score < least => Verdict::Reject(Rejection {
+                reason: "low_quality_score",
+                detail: format!("score {score:.3}"),
+            }),
             _ => Verdict::Keep,
         }
     }
@@ -154,14 +158,20 @@ mod tests {
             .collect();
         let defaults: ClassifySettings = smolt_run::recipe::defaults().unwrap();
         let settings = ClassifySettings {
-            train: crate::fasttext::train::TrainSettings { bucket: 1000, dim: 8, epochs: 20, ..defaults.train.clone() },
+            train: crate::fasttext::train::TrainSettings {
+                bucket: 1000,
+                dim: 8,
+                epochs: 20,
+                ..defaults.train.clone()
+            },
             ..defaults
         };
         let (model, _) = train(&documents, &settings, 2, &|_, _| {}).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("quality.bin");
         model.save(&path).unwrap();
-        let settings = ClassifierSettings { model: path, min_score: Some(3.0), label: None, key: "edu".into() };
+        let settings =
+            ClassifierSettings { model: path, min_score: Some(3.0), label: None, key: "edu".into() };
         let step = Classifier::new(&settings).unwrap();
         let mut good = document("a careful proof of the lemma", Value::Null);
         assert!(step.apply(&mut good, &mut Analysis::default()).keeps());

@@ -101,7 +101,10 @@ mod tests {
                 Verdict::Reject(rejection) => rejection.reason,
             }
         };
-        assert_eq!([reason("é  \n\n"), reason("éé"), reason("ééé\n"), reason("éééé")], ["too_short", "kept", "kept", "too_long"]);
+        assert_eq!(
+            [reason("é  \n\n"), reason("éé"), reason("ééé\n"), reason("éééé")],
+            ["too_short", "kept", "kept", "too_long"]
+        );
     }
 
     proptest! {

@@ -71,7 +71,8 @@ impl Code {
         if let Some(language) = self.settings.language_keys.iter().find_map(text) {
             return canonical(language);
         }
-        let path = self.settings.path_keys.iter().find_map(text).or(document.id.as_deref()).unwrap_or_default();
+        let path =
+            self.settings.path_keys.iter().find_map(text).or(document.id.as_deref()).unwrap_or_default();
         let name = path.rsplit('/').next().unwrap_or_default();
         name.rsplit_once('.').map(|(_, ending)| canonical(ending)).unwrap_or_default()
     }
@@ -163,9 +164,9 @@ impl Code {
         if longest > self.settings.max_encoded_run {
             return found("code_encoded_data", format!("{longest} bytes together"));
         }
-        (share > self.settings.max_encoded).then_some(()).and_then(|()| {
-            found("code_encoded_data", format!("{share:.2} of the file"))
-        })
+        (share > self.settings.max_encoded)
+            .then_some(())
+            .and_then(|()| found("code_encoded_data", format!("{share:.2} of the file")))
     }
 
     fn markup(&self, text: &str, shape: &Shape, language: &str) -> Option<Rejection> {
@@ -175,7 +176,10 @@ impl Code {
                 let visible = visible_chars(text);
                 let share = visible as f64 / shape.chars.max(1) as f64;
                 if visible < s.min_html_chars || share < s.min_html_text {
-                    return found("code_html_without_text", format!("{visible} characters, {share:.2} of the file"));
+                    return found(
+                        "code_html_without_text",
+                        format!("{visible} characters, {share:.2} of the file"),
+                    );
                 }
             }
             "json" | "yaml" => {
@@ -287,16 +291,17 @@ fn visible_chars(html: &str) -> u64 {
         if tag.is_empty() {
             return count;
         }
-        let hidden = ["script", "style", "!--"].into_iter().find(|name| {
-            tag[1..].get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
-        });
+        let hidden = ["script", "style", "!--"]
+            .into_iter()
+            .find(|name| tag[1..].get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name)));
         let end = match hidden {
             Some("!--") => "-->",
             Some("script") => "</script",
             Some(_) => "</style",
             None => ">",
         };
-        let at = tag.as_bytes().windows(end.len()).position(|bytes| bytes.eq_ignore_ascii_case(end.as_bytes()));
+        let at =
+            tag.as_bytes().windows(end.len()).position(|bytes| bytes.eq_ignore_ascii_case(end.as_bytes()));
         rest = at.and_then(|at| tag.get(at + end.len()..)).unwrap_or_default();
     }
 }
@@ -308,7 +313,8 @@ mod tests {
 
     fn judged(name: &str, text: &str) -> &'static str {
         let step = Code::new(&smolt_run::recipe::defaults().unwrap());
-        let mut document = Document { id: Some(name.to_owned()), text: text.to_owned(), ..Document::default() };
+        let mut document =
+            Document { id: Some(name.to_owned()), text: text.to_owned(), ..Document::default() };
         match step.apply(&mut document, &mut Analysis::default()) {
             Verdict::Keep => "kept",
             Verdict::Reject(rejection) => rejection.reason,
@@ -337,7 +343,11 @@ mod tests {
             ("a.py", format!("<?xml version=\"1.0\"?>\n{SOURCE}"), "code_xml"),
             ("a.py", format!("{SOURCE}x = '''{}'''\n", "QUJDRA+/abcd\n".repeat(100)), "code_encoded_data"),
             ("a.py", "\\u00e9".repeat(16) + "\nab\n", "code_encoded_data"),
-            ("a.html", format!("<html>{}</html>", "<div class='x'></div>\n".repeat(30)), "code_html_without_text"),
+            (
+                "a.html",
+                format!("<html>{}</html>", "<div class='x'></div>\n".repeat(30)),
+                "code_html_without_text",
+            ),
             ("a.html", "<p>some words that can be read</p>\n".repeat(10), "kept"),
             ("a.json", "{\"name\": \"value\"}\n".into(), "code_data_size"),
             ("a.json", "{\"abc\": 1.25, \"b\": [true]}\n".repeat(10), "code_json_without_text"),
@@ -350,7 +360,10 @@ mod tests {
 
     #[test]
     fn languages_by_metadata_and_ending() {
-        let settings = CodeSettings { languages: vec!["Python".into(), ".rs".into()], ..smolt_run::recipe::defaults().unwrap() };
+        let settings = CodeSettings {
+            languages: vec!["Python".into(), ".rs".into()],
+            ..smolt_run::recipe::defaults().unwrap()
+        };
         let step = Code::new(&settings);
         let keeps = |key: &str, value: &str| {
             let mut document = Document { text: SOURCE.to_owned(), ..Document::default() };

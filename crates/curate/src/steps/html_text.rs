@@ -46,9 +46,35 @@ const DEEPEST: usize = 500;
 
 /// Elements without content, and elements that another of their kind ends: a run of them does not nest.
 const FLAT: [&[u8]; 29] = [
-    b"area", b"base", b"br", b"col", b"embed", b"hr", b"img", b"input", b"link", b"meta", b"param", b"source",
-    b"track", b"wbr", b"p", b"li", b"dt", b"dd", b"option", b"optgroup", b"tr", b"td", b"th", b"thead", b"tbody",
-    b"tfoot", b"colgroup", b"a", b"button",
+    b"area",
+    b"base",
+    b"br",
+    b"col",
+    b"embed",
+    b"hr",
+    b"img",
+    b"input",
+    b"link",
+    b"meta",
+    b"param",
+    b"source",
+    b"track",
+    b"wbr",
+    b"p",
+    b"li",
+    b"dt",
+    b"dd",
+    b"option",
+    b"optgroup",
+    b"tr",
+    b"td",
+    b"th",
+    b"thead",
+    b"tbody",
+    b"tfoot",
+    b"colgroup",
+    b"a",
+    b"button",
 ];
 
 /// Elements whose content is text up to their own end tag.
@@ -56,7 +82,8 @@ const RAW: [&[u8]; 6] = [b"script", b"style", b"textarea", b"title", b"noframes"
 
 /// Elements that a parser opens again in each following block until their end tag comes.
 const FORMATTING: [&[u8]; 14] = [
-    b"a", b"b", b"big", b"code", b"em", b"font", b"i", b"nobr", b"s", b"small", b"strike", b"strong", b"tt", b"u",
+    b"a", b"b", b"big", b"code", b"em", b"font", b"i", b"nobr", b"s", b"small", b"strike", b"strong", b"tt",
+    b"u",
 ];
 
 /// The most elements that a page's own tags and unclosed formatting may make: a megabyte of hostile markup could ask
@@ -261,7 +288,8 @@ mod tests {
         }
     }
 
-    const SENTENCE: &str = "The river rose for three days before anyone in the village thought of moving the boats.";
+    const SENTENCE: &str =
+        "The river rose for three days before anyone in the village thought of moving the boats.";
 
     fn page(body: &str) -> String {
         format!(
@@ -287,7 +315,10 @@ mod tests {
     #[test]
     fn pages_without_text_are_rejected() {
         assert_eq!(reason(&run("").1), "no_main_text");
-        assert_eq!(reason(&run("<html><body><script>var text = 'none';</script></body></html>").1), "no_main_text");
+        assert_eq!(
+            reason(&run("<html><body><script>var text = 'none';</script></body></html>").1),
+            "no_main_text"
+        );
     }
 
     #[test]
@@ -316,7 +347,8 @@ mod tests {
     #[test]
     fn pages_at_the_limit_are_read() {
         let depth = 450;
-        let body = format!("{}<p>{}</p>{}", "<div>".repeat(depth), SENTENCE.repeat(5), "</div>".repeat(depth));
+        let body =
+            format!("{}<p>{}</p>{}", "<div>".repeat(depth), SENTENCE.repeat(5), "</div>".repeat(depth));
         let verdict = run(&page(&body)).1;
         assert!(["kept", "no_main_text"].contains(&reason(&verdict)), "{verdict:?}");
     }

@@ -58,7 +58,9 @@ impl Language {
                     "language {language:?} is no label of the model, whose labels look like {shown}"
                 )));
             }
-        } else if let Some(language) = languages.iter().find(|language| !built_in().any(|code| code == **language)) {
+        } else if let Some(language) =
+            languages.iter().find(|language| !built_in().any(|code| code == **language))
+        {
             return Err(Error::Training(format!(
                 "language {language:?} is unknown to the built-in detector; it knows {}",
                 built_in().collect::<Vec<_>>().join(", ")
@@ -134,7 +136,11 @@ mod tests {
     use std::path::Path;
 
     fn settings(languages: &[&str]) -> LanguageSettings {
-        LanguageSettings { model: None, languages: languages.iter().map(|l| (*l).to_owned()).collect(), min_score: 0.5 }
+        LanguageSettings {
+            model: None,
+            languages: languages.iter().map(|l| (*l).to_owned()).collect(),
+            min_score: 0.5,
+        }
     }
 
     fn run(step: &Language, text: &str) -> (Verdict, Document) {
@@ -142,7 +148,8 @@ mod tests {
         (step.apply(&mut document, &mut Analysis::default()), document)
     }
 
-    const ENGLISH: &str = "The committee met on Tuesday to talk about the new bridge, and decided to wait until spring.";
+    const ENGLISH: &str =
+        "The committee met on Tuesday to talk about the new bridge, and decided to wait until spring.";
 
     #[test]
     fn built_in_languages() {
@@ -152,12 +159,16 @@ mod tests {
         assert_eq!(document.metadata[LANGUAGE], "en");
         assert!(document.metadata[LANGUAGE_SCORE].as_f64().unwrap() > 0.5);
         assert!(run(&step, "我们决定在春天之前等待，因为新的桥梁还没有完成。").0.keeps());
-        let german = "Der Ausschuss hat am Dienstag beschlossen, bis zum Frühling mit dem Bau der Brücke zu warten.";
+        let german =
+            "Der Ausschuss hat am Dienstag beschlossen, bis zum Frühling mit dem Bau der Brücke zu warten.";
         let (verdict, document) = run(&step, german);
         assert_eq!(document.metadata[LANGUAGE], "de");
         assert!(matches!(verdict, Verdict::Reject(Rejection { reason: "language", .. })));
         assert!(matches!(run(&step, "").0, Verdict::Reject(Rejection { reason: "language_unknown", .. })));
-        assert!(matches!(run(&step, "12 34 ...").0, Verdict::Reject(Rejection { reason: "language_unknown", .. })));
+        assert!(matches!(
+            run(&step, "12 34 ...").0,
+            Verdict::Reject(Rejection { reason: "language_unknown", .. })
+        ));
     }
 
     #[test]
@@ -170,7 +181,8 @@ mod tests {
     #[test]
     fn models_and_their_labels() {
         let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/fasttext/softmax.bin");
-        let with = |languages: &[&str]| LanguageSettings { model: Some(model.clone()), ..settings(languages) };
+        let with =
+            |languages: &[&str]| LanguageSettings { model: Some(model.clone()), ..settings(languages) };
         let step = Language::new(&with(&["ka"])).unwrap();
         assert!(run(&step, "kata koki tako").0.keeps());
         assert!(!run(&step, "漢字 語文").0.keeps());

@@ -108,7 +108,9 @@ mod tests {
         assert!(!keeps("license", json!("MIT AND GPL-2.0")));
         assert!(keeps("licenses", json!(["MIT", "BSD-3-Clause"])));
         assert!(!keeps("licenses", json!(["MIT", "AGPL-3.0"])));
-        assert!(!keeps("licenses", json!([])) && !keeps("license", json!(7)) && !keeps("other", json!("MIT")));
+        assert!(
+            !keeps("licenses", json!([])) && !keeps("license", json!(7)) && !keeps("other", json!("MIT"))
+        );
         let lenient = LicenceSettings { keep_unknown: true, ..smolt_run::recipe::defaults().unwrap() };
         assert!(Licence::new(&lenient).apply(&mut Document::default(), &mut Analysis::default()).keeps());
     }

@@ -30,15 +30,16 @@ fn repair_line(line: &str) -> Option<String> {
     // What is left of C1 controls was Windows-1252 read as Latin-1.
     let text = repaired.as_deref().unwrap_or(line);
     if text.contains(|c| matches!(c, '\u{80}'..='\u{9F}')) {
-        repaired = Some(text.chars().map(|c| if (c as u32) < 0xA0 { windows_1252(c as u8) } else { c }).collect());
+        repaired =
+            Some(text.chars().map(|c| if (c as u32) < 0xA0 { windows_1252(c as u8) } else { c }).collect());
     }
     repaired
 }
 
 /// The characters at 0x80–0x9F of Windows-1252; five places are empty and stay controls.
 const C1_1252: [char; 32] = [
-    '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8D}', 'Ž', '\u{8F}', '\u{90}', '‘',
-    '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9D}', 'ž', 'Ÿ',
+    '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8D}', 'Ž', '\u{8F}', '\u{90}',
+    '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9D}', 'ž', 'Ÿ',
 ];
 
 fn windows_1252(byte: u8) -> char {
@@ -130,7 +131,8 @@ fn western(text: &str) -> Option<String> {
     if covered == foreign && sure.contains(&true) {
         sure.fill(true);
     }
-    let mut wrong = found.iter().zip(&sure).filter(|(_, sure)| **sure).map(|(sequence, _)| sequence).peekable();
+    let mut wrong =
+        found.iter().zip(&sure).filter(|(_, sure)| **sure).map(|(sequence, _)| sequence).peekable();
     wrong.peek()?;
     let mut out = String::with_capacity(text.len());
     let mut done = 0;

@@ -85,7 +85,13 @@ fn controls_go_and_breaks_stay() {
 
 #[test]
 fn what_was_asked_for_only() {
-    let none = EncodingSettings { mojibake: false, controls: false, quotes: false, ligatures: false, line_breaks: false };
+    let none = EncodingSettings {
+        mojibake: false,
+        controls: false,
+        quotes: false,
+        ligatures: false,
+        line_breaks: false,
+    };
     let broken = "Ã©\0\r\n“ﬁ”";
     assert_eq!(all(none.clone())(broken), broken);
     let quotes = EncodingSettings { quotes: true, ligatures: true, line_breaks: true, ..none };
