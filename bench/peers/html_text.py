@@ -53,7 +53,7 @@ def main():
         file.flush()
         command = [arguments.binary, "html_text", file.name, f'favour="{arguments.favour}"']
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=True)
-    ours = [json.loads(line) for line in done.stdout.splitlines()]
+    ours = [json.loads(line) for line in done.stdout.split("\n") if line]
     print("smolt:", done.stderr.strip().splitlines()[-1])
 
     theirs, seconds = [], 0.0

@@ -22,7 +22,7 @@ def smolt(binary, step, rows, *sets):
         file.writelines(json.dumps(row) + "\n" for row in rows)
         file.flush()
         done = subprocess.run([binary, step, file.name, *sets], capture_output=True, text=True, check=True)
-    return [json.loads(line) for line in done.stdout.splitlines()], done.stderr.strip()
+    return [json.loads(line) for line in done.stdout.split("\n") if line], done.stderr.strip()
 
 
 def compare(name, rows, ours, said, call):

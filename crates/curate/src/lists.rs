@@ -1,5 +1,6 @@
 //! Lists of domains, URLs and words: one entry a line, `#` begins a comment line.
 
+use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
 use smolt_run::error::{Exit, ExitKind, FileError};
@@ -28,9 +29,14 @@ impl ExitKind for ListError {
 #[derive(Default)]
 pub struct Strings {
     text: String,
-    /// Start and end of each, in the order of the strings.
+    /// Start and end of each, in the order of the files.
     places: Vec<(u32, u32)>,
+    /// Places by hash, [`FREE`] between them; never full.
+    table: Vec<u32>,
+    hasher: RandomState,
 }
+
+const FREE: u32 = u32::MAX;
 
 impl Strings {
     /// Reads `files` and adds `extra`; `change` normalises each entry, and empty ones are left out.
@@ -52,10 +58,13 @@ impl Strings {
         for entry in extra {
             found.add(&change(entry.trim()))?;
         }
-        let text = &found.text;
-        let of = |place: &(u32, u32)| &text[place.0 as usize..place.1 as usize];
-        found.places.sort_unstable_by(|a, b| of(a).cmp(of(b)));
-        found.places.dedup_by(|a, b| of(a) == of(b));
+        found.table = vec![FREE; (2 * found.places.len() + 1).next_power_of_two()];
+        for place in 0..found.places.len() {
+            let slot = found.slot(found.at(found.places[place]));
+            if found.table[slot] == FREE {
+                found.table[slot] = place as u32;
+            }
+        }
         Ok(found)
     }
 
@@ -66,13 +75,26 @@ impl Strings {
         let start = self.text.len();
         self.text.push_str(entry);
         let place = |at: usize| u32::try_from(at).map_err(|_| ListError::TooLarge);
+        if self.places.len() == FREE as usize {
+            return Err(ListError::TooLarge);
+        }
         self.places.push((place(start)?, place(self.text.len())?));
         Ok(())
     }
 
     /// Whether `entry` is one of them.
     pub fn contains(&self, entry: &str) -> bool {
-        self.places.binary_search_by(|place| self.at(*place).cmp(entry)).is_ok()
+        !self.is_empty() && self.table[self.slot(entry)] != FREE
+    }
+
+    /// The slot of `entry`, or the free one where it would be.
+    fn slot(&self, entry: &str) -> usize {
+        let mask = self.table.len() - 1;
+        let mut slot = self.hasher.hash_one(entry) as usize & mask;
+        while self.table[slot] != FREE && self.at(self.places[self.table[slot] as usize]) != entry {
+            slot = (slot + 1) & mask;
+        }
+        slot
     }
 
     /// Whether there is none.
@@ -80,7 +102,7 @@ impl Strings {
         self.places.is_empty()
     }
 
-    /// In order.
+    /// In the order of the files, as often as they were listed.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.places.iter().map(|place| self.at(*place))
     }
@@ -144,7 +166,7 @@ mod tests {
         let path = dir.path().join("list");
         std::fs::write(&path, b"# comment\nB.org\n\n  a.com \nb.org\n\xFF.net\n").unwrap();
         let list = Strings::load(&[path], &["c.io".into()], |line| line.to_lowercase()).unwrap();
-        assert_eq!(list.iter().collect::<Vec<_>>(), ["a.com", "b.org", "c.io", "\u{FFFD}.net"]);
+        assert_eq!(list.iter().collect::<Vec<_>>(), ["b.org", "a.com", "b.org", "\u{FFFD}.net", "c.io"]);
         assert!(list.contains_domain("www.b.org") && list.contains_domain("c.io"));
         assert!(!list.contains_domain("xb.org") && !list.contains_domain("org") && !list.contains_domain(""));
         let gone = Strings::load(&[dir.path().join("gone")], &[], str::to_owned);

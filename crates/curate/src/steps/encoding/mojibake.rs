@@ -158,14 +158,13 @@ fn is_sure(sequence: &Sequence, letters: &[char]) -> bool {
     let before = sequence.start.checked_sub(1).map(|place| letters[place]);
     let after = letters.get(sequence.start + sequence.length).copied();
     let in_word = || before.is_some_and(char::is_lowercase) || after.is_some_and(char::is_lowercase);
-    let natural = |c: &char| follows_words(*c);
     match (sequence.length, lead) {
         (2, 'Â') => !before.is_some_and(char::is_uppercase),
-        (2, 'Ã') => !natural(&rest[0]) || in_word() || !before.is_some_and(char::is_alphabetic),
-        (2, 'Ä' | 'Å') => !natural(&rest[0]) || in_word(),
-        (2, 'Î' | 'Ï') => !natural(&rest[0]) && !rest[0].is_alphabetic(),
+        (2, 'Ã') => !follows_words(rest[0]) || in_word() || !before.is_some_and(char::is_alphabetic),
+        (2, 'Ä' | 'Å') => !follows_words(rest[0]) || in_word(),
+        (2, 'Î' | 'Ï') => !follows_words(rest[0]) && !rest[0].is_alphabetic(),
         (2, _) => false,
-        (3, 'â') => !rest.iter().all(|c| natural(c)) || rest[0] == '„',
+        (3, 'â') => !rest.iter().copied().all(follows_words) || rest[0] == '„',
         // U+FEFF and U+FFFD, of files that were damaged before.
         (3, 'ï') => matches!(sequence.meant, '\u{FEFF}' | '\u{FFFD}'),
         // Vietnamese: no word goes on after a quotation mark or ordinal sign.
