@@ -111,7 +111,7 @@ fn only_letters(text: &str) -> String {
     text.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
 }
 
-/// The document's URL, of its own field or its metadata.
+/// The document's URL, if it has one.
 pub(super) fn url_of(document: &Document) -> Option<&str> {
     document.url.as_deref().filter(|url| !url.is_empty())
 }
