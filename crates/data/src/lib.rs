@@ -6,6 +6,7 @@ pub mod batch;
 pub mod corpus;
 pub mod document;
 pub mod error;
+pub mod format;
 mod fuzz;
 pub mod leaves;
 pub mod order;
