@@ -149,7 +149,7 @@ impl RowReader {
         Self {
             input: BufReader::with_capacity(CHUNK, input),
             reader: ReaderBuilder::new().delimiter(delimiter).build(),
-            bytes: vec![0; 1 << 12],
+            bytes: vec![0; limit.clamp(1, 1 << 12)],
             ends: vec![0; 64],
             fields: 0,
             limit,

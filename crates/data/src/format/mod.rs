@@ -6,6 +6,7 @@
 
 mod compress;
 mod csv;
+pub mod dataset;
 
 mod json;
 mod jsonl;
@@ -13,15 +14,16 @@ mod lines;
 mod source;
 mod text;
 mod warc;
+pub mod write;
 
 
 #[cfg(feature = "parquet")]
-mod parquet;
+pub(crate) mod parquet;
 
 use std::path::Path;
 
 use crate::document::Document;
-use crate::error::{Error, Place};
+use crate::error::Error;
 
 pub use jsonl::{JsonLines, Record};
 pub use source::{Body, Input, RandomAccess};
@@ -167,7 +169,7 @@ fn open_parquet(input: Input, options: &ReadOptions) -> Result<Box<dyn ReadDocum
 #[cfg(not(feature = "parquet"))]
 fn open_parquet(input: Input, _: &ReadOptions) -> Result<Box<dyn ReadDocument>, Error> {
     let problem = "this smolt was built without Parquet; build it with the feature `parquet`";
-    Err(Error::damaged(&input.name, Place::File, problem))
+    Err(Error::damaged(&input.name, crate::error::Place::File, problem))
 }
 
 /// Says that the text is not among the columns, and which there are.

@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow_array::{Array, RecordBatch};
+use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, FieldRef, Fields, Schema};
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
@@ -151,27 +151,33 @@ impl Rows {
     /// The document of a row of the batch.
     fn document(&self, batch: &RecordBatch, row: usize) -> Result<Document, (Fault, String)> {
         let mut document = Document::default();
-        let mut text = None;
+        let too_long = || {
+            (Fault::TooLong, format!("row longer than {} bytes; split the document", self.max_record))
+        };
+        let mut cells = value::Row { left: self.max_record };
         for (column, values) in self.columns.iter().zip(batch.columns()) {
-            let value = value::to_json(values.as_ref(), row);
+            if matches!(column, Column::Text) {
+                let text = value::text(values.as_ref(), row);
+                let text = text.ok_or_else(|| (Fault::Fields, "its text is null".to_owned()))?;
+                cells.left = cells.left.checked_sub(text.len()).ok_or_else(too_long)?;
+                let text = std::str::from_utf8(text).map_err(|source| {
+                    (Fault::NotUtf8, format!("not UTF-8 at byte {} of its text", source.valid_up_to()))
+                })?;
+                text.clone_into(&mut document.text);
+                continue;
+            }
+            let value = cells.json(values.as_ref(), row).ok_or_else(too_long)?;
+            let metadata = &mut document.metadata;
             match column {
-                Column::Text => text = Some(value),
-                Column::Id => set(&mut document.id, &mut document.metadata, "id", value),
-                Column::Source => set(&mut document.source, &mut document.metadata, "source", value),
-                Column::Url => set(&mut document.url, &mut document.metadata, "url", value),
-                Column::Metadata => unpack(&mut document.metadata, value)?,
-                Column::Other(name) => {
-                    document.metadata.insert(name.clone(), value);
-                }
+                Column::Text => {}
+                Column::Id => set(&mut document.id, metadata, "id", value),
+                Column::Source => set(&mut document.source, metadata, "source", value),
+                Column::Url => set(&mut document.url, metadata, "url", value),
+                Column::Metadata => unpack(metadata, value)?,
+                Column::Other(name) => drop(metadata.insert(name.clone(), value)),
             }
         }
-        match text {
-            Some(Value::String(text)) if text.len() > self.max_record => {
-                Err((Fault::TooLong, format!("text longer than {} bytes; split the document", self.max_record)))
-            }
-            Some(Value::String(text)) => Ok(Document { text, ..document }),
-            _ => Err((Fault::Fields, "its text is null".to_owned())),
-        }
+        Ok(document)
     }
 }
 

@@ -48,6 +48,8 @@ struct Chunk {
     range: Range<u64>,
     dictionary: u64,
     page: u64,
+    /// Where the bytes of the page lie whose head was read last.
+    data: Range<u64>,
 }
 
 impl Pages {
@@ -69,7 +71,7 @@ impl Pages {
         }
         let mut account = self.account();
         account.chunks =
-            ranges.into_iter().map(|range| Chunk { range, dictionary: 0, page: 0 }).collect();
+            ranges.into_iter().map(|range| Chunk { range, dictionary: 0, page: 0, data: 0..0 }).collect();
         account.too_large = false;
         Ok(())
     }
@@ -92,6 +94,10 @@ impl Pages {
         let Some(chunk) = account.chunks.iter_mut().find(|chunk| chunk.range.contains(&at)) else {
             return Ok(()); // The footer.
         };
+        // The decoder comes to the bytes of a page whose head it looked at before.
+        if chunk.data.start == at && !chunk.data.is_empty() {
+            return Ok(());
+        }
         let Some(page) = PageHead::parse(head) else {
             return refuse("the head of a page cannot be read");
         };
@@ -101,6 +107,7 @@ impl Pages {
         if page.values > MAX_VALUES || (page.dictionary && page.values > page.size) {
             return refuse("a page claims too many values");
         }
+        chunk.data = at..at + page.compressed;
         if page.dictionary {
             chunk.dictionary = page.size;
         } else {
@@ -125,13 +132,13 @@ impl Length for Pages {
 }
 
 impl ChunkReader for Pages {
-    type T = BufReader<From>;
+    type T = PageReader;
 
     fn get_read(&self, start: u64) -> Result<Self::T> {
-        let mut reader = BufReader::with_capacity(HEAD, From { bytes: Arc::clone(&self.bytes), at: start });
-        let head = reader.fill_buf()?;
+        let mut inner = BufReader::with_capacity(HEAD, From { bytes: Arc::clone(&self.bytes), at: start });
+        let head = inner.fill_buf()?;
         self.admit(start, head)?;
-        Ok(reader)
+        Ok(PageReader { inner, start, consumed: 0, pages: self.clone() })
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes> {
@@ -145,8 +152,34 @@ impl ChunkReader for Pages {
     }
 }
 
+/// Hands the head of a page to the decoder, and finds out how long it was.
+pub(super) struct PageReader {
+    inner: BufReader<From>,
+    start: u64,
+    consumed: u64,
+    pages: Pages,
+}
+
+impl Read for PageReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.consumed += read as u64;
+        Ok(read)
+    }
+}
+
+impl Drop for PageReader {
+    fn drop(&mut self) {
+        let mut account = self.pages.account();
+        let chunk = account.chunks.iter_mut().find(|chunk| chunk.data.start == self.start);
+        if let Some(Chunk { data, .. }) = chunk {
+            *data = data.start + self.consumed..data.end + self.consumed;
+        }
+    }
+}
+
 /// Reads on from a place.
-pub(super) struct From {
+struct From {
     bytes: Arc<dyn RandomAccess>,
     at: u64,
 }

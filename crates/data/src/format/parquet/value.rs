@@ -6,31 +6,103 @@ use arrow_array::{Array, ArrowPrimitiveType};
 use arrow_schema::{DataType, IntervalUnit, TimeUnit};
 use serde_json::{Map, Value};
 
-/// The value of a row: numbers as numbers, times in ISO 8601, decimals and bytes that are not UTF-8 (in hexadecimal) as
-/// strings, lists and structures as such. What JSON cannot say (NaN, infinities) becomes null.
-pub(super) fn to_json(array: &dyn Array, row: usize) -> Value {
+/// Bytes that a value takes beside those of its string.
+const COST: usize = 32;
+
+/// A text column's value as it lies in the page: `None` where it is null.
+pub(super) fn text(array: &dyn Array, row: usize) -> Option<&[u8]> {
     if array.is_null(row) {
-        return Value::Null;
+        return None;
     }
     match array.data_type() {
-        DataType::Boolean => array.as_boolean().value(row).into(),
-        DataType::Utf8View => array.as_string_view().value(row).into(),
-        DataType::Utf8 => array.as_string::<i32>().value(row).into(),
-        DataType::LargeUtf8 => array.as_string::<i64>().value(row).into(),
-        DataType::BinaryView => bytes(array.as_binary_view().value(row)),
-        DataType::Binary => bytes(array.as_binary::<i32>().value(row)),
-        DataType::LargeBinary => bytes(array.as_binary::<i64>().value(row)),
-        DataType::FixedSizeBinary(_) => hex(array.as_fixed_size_binary().value(row)),
-        DataType::List(_) => list(array.as_list::<i32>().value(row).as_ref()),
-        DataType::LargeList(_) => list(array.as_list::<i64>().value(row).as_ref()),
-        DataType::FixedSizeList(..) => list(array.as_fixed_size_list().value(row).as_ref()),
-        DataType::Struct(fields) => {
-            let columns = array.as_struct().columns();
-            let entries = fields.iter().zip(columns);
-            entries.map(|(field, column)| (field.name().clone(), to_json(column.as_ref(), row))).collect::<Map<_, _>>().into()
+        DataType::Utf8View => Some(array.as_string_view().value(row).as_bytes()),
+        _ => array.as_binary_view_opt().map(|array| array.value(row)),
+    }
+}
+
+/// Turns cells of one row into JSON: numbers as numbers, times in ISO 8601, decimals and bytes that are not UTF-8 (in
+/// hexadecimal) as strings, lists and structures as such. What JSON cannot say (NaN, infinities) becomes null.
+///
+/// A list can refer to one long string of a dictionary any number of times, so what a row may take is bounded.
+pub(super) struct Row {
+    /// Bytes that may still be taken.
+    pub(super) left: usize,
+}
+
+impl Row {
+    /// `None` where the row would take too much.
+    pub(super) fn json(&mut self, array: &dyn Array, row: usize) -> Option<Value> {
+        self.take(COST)?;
+        if array.is_null(row) {
+            return Some(Value::Null);
         }
-        DataType::Map(..) => map(array, row),
-        _ => number_or_time(array, row),
+        Some(match array.data_type() {
+            DataType::Boolean => array.as_boolean().value(row).into(),
+            DataType::Utf8View => self.string(array.as_string_view().value(row))?,
+            DataType::Utf8 => self.string(array.as_string::<i32>().value(row))?,
+            DataType::LargeUtf8 => self.string(array.as_string::<i64>().value(row))?,
+            DataType::BinaryView => self.bytes(array.as_binary_view().value(row))?,
+            DataType::Binary => self.bytes(array.as_binary::<i32>().value(row))?,
+            DataType::LargeBinary => self.bytes(array.as_binary::<i64>().value(row))?,
+            DataType::FixedSizeBinary(_) => self.hex(array.as_fixed_size_binary().value(row))?,
+            DataType::List(_) => self.list(array.as_list::<i32>().value(row).as_ref())?,
+            DataType::LargeList(_) => self.list(array.as_list::<i64>().value(row).as_ref())?,
+            DataType::FixedSizeList(..) => self.list(array.as_fixed_size_list().value(row).as_ref())?,
+            DataType::Struct(fields) => {
+                let mut object = Map::new();
+                for (field, column) in fields.iter().zip(array.as_struct().columns()) {
+                    self.take(field.name().len())?;
+                    object.insert(field.name().clone(), self.json(column.as_ref(), row)?);
+                }
+                object.into()
+            }
+            DataType::Map(..) => self.map(array, row)?,
+            _ => number_or_time(array, row),
+        })
+    }
+
+    fn take(&mut self, bytes: usize) -> Option<()> {
+        self.left = self.left.checked_sub(bytes)?;
+        Some(())
+    }
+
+    fn string(&mut self, text: &str) -> Option<Value> {
+        self.take(text.len())?;
+        Some(text.into())
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> Option<Value> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => self.string(text),
+            Err(_) => self.hex(bytes),
+        }
+    }
+
+    fn hex(&mut self, bytes: &[u8]) -> Option<Value> {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        self.take(2 * bytes.len())?;
+        let digit = |half: u8| char::from(DIGITS[usize::from(half & 15)]);
+        Some(bytes.iter().flat_map(|&byte| [digit(byte >> 4), digit(byte)]).collect::<String>().into())
+    }
+
+    fn list(&mut self, items: &dyn Array) -> Option<Value> {
+        (0..items.len()).map(|at| self.json(items, at)).collect()
+    }
+
+    /// A map with text as keys is an object, any other a list of pairs.
+    fn map(&mut self, array: &dyn Array, row: usize) -> Option<Value> {
+        let entries = array.as_map().value(row);
+        let (keys, values) = (entries.column(0), entries.column(1));
+        let (mut object, mut pairs) = (Map::new(), Vec::new());
+        for at in 0..entries.len() {
+            let key = self.json(keys.as_ref(), at)?;
+            let value = self.json(values.as_ref(), at)?;
+            match key {
+                Value::String(key) if pairs.is_empty() => drop(object.insert(key, value)),
+                key => pairs.push(Value::from(vec![key, value])),
+            }
+        }
+        Some(if pairs.is_empty() { object.into() } else { pairs.into() })
     }
 }
 
@@ -83,32 +155,6 @@ fn number_or_time(array: &dyn Array, row: usize) -> Value {
 
 fn get<T: ArrowPrimitiveType>(array: &dyn Array, row: usize) -> T::Native {
     array.as_primitive::<T>().value(row)
-}
-
-fn list(items: &dyn Array) -> Value {
-    (0..items.len()).map(|at| to_json(items, at)).collect()
-}
-
-/// A map with text as keys is an object, any other a list of pairs.
-fn map(array: &dyn Array, row: usize) -> Value {
-    let entries = array.as_map().value(row);
-    let (keys, values) = (entries.column(0), entries.column(1));
-    let pairs = (0..entries.len()).map(|at| (to_json(keys.as_ref(), at), to_json(values.as_ref(), at)));
-    if *keys.data_type() == DataType::Utf8View {
-        let name = |key| if let Value::String(name) = key { name } else { String::new() };
-        return pairs.map(|(key, value)| (name(key), value)).collect::<Map<_, _>>().into();
-    }
-    pairs.map(|(key, value)| Value::from(vec![key, value])).collect()
-}
-
-fn bytes(bytes: &[u8]) -> Value {
-    std::str::from_utf8(bytes).map_or_else(|_| hex(bytes), Value::from)
-}
-
-fn hex(bytes: &[u8]) -> Value {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |half: u8| char::from(DIGITS[usize::from(half & 15)]);
-    bytes.iter().flat_map(|&byte| [digit(byte >> 4), digit(byte)]).collect::<String>().into()
 }
 
 fn decimal(digits: String, scale: i8) -> Value {
