@@ -22,7 +22,8 @@ fn read_all(data: &[u8], format: Format, text_key: &str) {
         match item {
             // What was read can be written and read back.
             Ok(document) => {
-                let json = serde_json::to_string(&document).map(|json| serde_json::from_str::<Document>(&json));
+                let json =
+                    serde_json::to_string(&document).map(|json| serde_json::from_str::<Document>(&json));
                 assert!(matches!(json, Ok(Ok(again)) if again == document));
             }
             Err(error) if error.is_recoverable() => {}
@@ -112,9 +113,16 @@ mod tests {
     #[test]
     fn corpus_replays() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzzcorpus");
-        for (folder, target) in
-            [("shard", super::fuzz_shard as fn(&[u8])), ("jsonl", super::fuzz_jsonl as fn(&[u8]))]
-        {
+        type Target = fn(&[u8]);
+        let targets: [(&str, Target); 6] = [
+            ("shard", super::fuzz_shard),
+            ("jsonl", super::fuzz_jsonl),
+            ("csv", super::fuzz_csv),
+            ("warc", super::fuzz_warc),
+            ("archive", super::fuzz_archive),
+            ("parquet", super::fuzz_parquet),
+        ];
+        for (folder, target) in targets {
             let mut replayed = 0;
             for entry in std::fs::read_dir(root.join(folder)).unwrap() {
                 target(&std::fs::read(entry.unwrap().path()).unwrap());

@@ -113,11 +113,14 @@ impl ReadDocument for Table {
             Ok(Row::End) => Ok(None),
             Ok(Row::Fields(fields)) => {
                 let document = self.document(fields);
-                document.map(Some).map_err(|(fault, problem)| Error::record(&self.path, place, fault, problem))
+                document
+                    .map(Some)
+                    .map_err(|(fault, problem)| Error::record(&self.path, place, fault, problem))
             }
             Ok(Row::TooLong) => {
                 let limit = self.rows.limit;
-                let problem = format!("row longer than {limit} bytes or {MAX_COLUMNS} fields; is a quote open?");
+                let problem =
+                    format!("row longer than {limit} bytes or {MAX_COLUMNS} fields; is a quote open?");
                 Err(Error::record(&self.path, place, Fault::TooLong, problem))
             }
             Err(source) => Err(Error::stream(&self.path, place, &source)),

@@ -26,8 +26,14 @@ const SPLITS: [(&str, &[&str]); 3] = [
 ];
 
 /// Files of a Hub folder that are no data though their names could be those of data.
-const NO_DATA: [&str; 6] =
-    ["dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json", "readme.md", "license.txt"];
+const NO_DATA: [&str; 6] = [
+    "dataset_infos.json",
+    "dataset_info.json",
+    "dataset_dict.json",
+    "state.json",
+    "readme.md",
+    "license.txt",
+];
 
 /// The data files of a folder in the order of their names: those of configuration `config` (the default or only one
 /// unless given) and of `split` (such as `train`).
@@ -104,7 +110,10 @@ fn by_name(names: Vec<String>, split: &str) -> Vec<String> {
     let split_of = |name: &str| {
         let lower = name.to_ascii_lowercase();
         let words: Vec<&str> = lower.split(|c: char| !c.is_ascii_alphabetic()).collect();
-        SPLITS.iter().find(|(_, spelt)| words.iter().any(|word| spelt.contains(word))).map(|(split, _)| *split)
+        SPLITS
+            .iter()
+            .find(|(_, spelt)| words.iter().any(|word| spelt.contains(word)))
+            .map(|(split, _)| *split)
     };
     let said: Vec<Option<&str>> = names.iter().map(|name| split_of(name)).collect();
     let any = said.iter().any(Option::is_some);
@@ -165,7 +174,8 @@ fn configs(card: &str) -> Vec<Config> {
         }
         let item = line.trim_start();
         let entry = item.strip_prefix("- ").map(str::trim_start);
-        let Some((key, value)) = entry.unwrap_or(item).split_once(':').map(|(k, v)| (k.trim(), v.trim())) else {
+        let Some((key, value)) = entry.unwrap_or(item).split_once(':').map(|(k, v)| (k.trim(), v.trim()))
+        else {
             // An item of a list of patterns.
             if let (Some(pattern), Some(config)) = (entry, configs.last_mut())
                 && !list.is_empty()
@@ -239,7 +249,8 @@ fn matches(pattern: &str, name: &str) -> bool {
             let mut open = false;
             for place in 0..=name.len() {
                 open |= reached[place];
-                next[place] = open && (!rest.starts_with(b"**/") || place == 0 || name[place - 1] == b'/' || reached[place]);
+                next[place] = open
+                    && (!rest.starts_with(b"**/") || place == 0 || name[place - 1] == b'/' || reached[place]);
                 if !deep && name.get(place) == Some(&b'/') {
                     open = false;
                 }
@@ -302,7 +313,8 @@ mod tests {
 
     #[test]
     fn names_tell_splits() {
-        let names = ["data/train-0.parquet", "data/test-0.parquet", "data/validation-0.parquet", ".git/x.json"];
+        let names =
+            ["data/train-0.parquet", "data/test-0.parquet", "data/validation-0.parquet", ".git/x.json"];
         let dir = folder(&[&names[..], &["dataset_infos.json", "LICENSE", "script.py"]].concat(), "# Card");
         assert_eq!(found(&dir, None, "train"), ["data/train-0.parquet"]);
         assert_eq!(found(&dir, None, "test"), ["data/test-0.parquet"]);
@@ -315,8 +327,14 @@ mod tests {
     #[test]
     fn the_card_tells_configurations() {
         let card = "---\nlicense: mit\nconfigs:\n- config_name: default\n  default: true\n  data_files:\n  - split: train\n    path: data/*/*\n  - split: test\n    path:\n    - \"held/a.jsonl\"\n    - held/b*.jsonl # both\n- config_name: 'small'\n  data_files: \"sample/[0-9]?.parquet\"\n- config_name: all\n  data_dir: data\nsize: x\n---\n# T\n";
-        let names =
-            ["data/en/1.jsonl", "data/2.jsonl", "held/a.jsonl", "held/bb.jsonl", "held/c.jsonl", "sample/01.parquet"];
+        let names = [
+            "data/en/1.jsonl",
+            "data/2.jsonl",
+            "held/a.jsonl",
+            "held/bb.jsonl",
+            "held/c.jsonl",
+            "sample/01.parquet",
+        ];
         let dir = folder(&names, card);
         assert_eq!(found(&dir, None, "train"), ["data/en/1.jsonl"]);
         assert_eq!(found(&dir, None, "test"), ["held/a.jsonl", "held/bb.jsonl"]);

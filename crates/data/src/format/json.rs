@@ -59,8 +59,7 @@ impl<'de> Visitor<'de> for DocumentSeed<'_> {
                 Key::Other(key) => fields.add(key, map.next_value()?)?,
             }
         }
-        let text =
-            text.ok_or_else(|| A::Error::custom(format_args!("missing field `{}`", self.text_key)))?;
+        let text = text.ok_or_else(|| A::Error::custom(format_args!("missing field `{}`", self.text_key)))?;
         let Fields { id, source, url, metadata } = fields;
         Ok(Document { id: id.flatten(), text, source: source.flatten(), url: url.flatten(), metadata })
     }
@@ -78,9 +77,7 @@ struct Fields {
 impl Fields {
     fn add<E: serde::de::Error>(&mut self, key: String, value: Value) -> Result<(), E> {
         match self.metadata.entry(metadata_key(key)) {
-            Entry::Occupied(entry) => {
-                Err(E::custom(format_args!("duplicate field `{}`", entry.key())))
-            }
+            Entry::Occupied(entry) => Err(E::custom(format_args!("duplicate field `{}`", entry.key()))),
             Entry::Vacant(entry) => {
                 entry.insert(value);
                 Ok(())
@@ -196,8 +193,7 @@ mod tests {
 
     #[test]
     fn the_text_may_have_another_key() {
-        let document =
-            read("content", r#"{"text":1,"content":"c","source":{"a":1},"id":5}"#).unwrap();
+        let document = read("content", r#"{"text":1,"content":"c","source":{"a":1},"id":5}"#).unwrap();
         assert_eq!((document.text.as_str(), document.id.as_deref()), ("c", Some("5")));
         let json = serde_json::to_string(&document).unwrap();
         assert_eq!(serde_json::from_str::<Document>(&json).unwrap(), document);
@@ -206,8 +202,14 @@ mod tests {
 
     #[test]
     fn fields_that_are_missing_null_or_double_are_errors() {
-        for json in [r#"{}"#, r#"{"text":null}"#, r#"{"text":"a","text":"b"}"#, r#"{"text":"a","id":1,"id":2}"#, r#"{"text":"a","b":1,"b":2}"#, "[]"]
-        {
+        for json in [
+            r#"{}"#,
+            r#"{"text":null}"#,
+            r#"{"text":"a","text":"b"}"#,
+            r#"{"text":"a","id":1,"id":2}"#,
+            r#"{"text":"a","b":1,"b":2}"#,
+            "[]",
+        ] {
             assert!(serde_json::from_str::<Document>(json).is_err(), "{json}");
         }
         let null = r#"{"text":"a","id":null,"source":null,"url":null}"#;

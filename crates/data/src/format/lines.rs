@@ -127,12 +127,10 @@ mod tests {
 
     #[test]
     fn the_limit_counts_the_line_without_its_end() {
-        assert_eq!(all(b"12345\n123456\n1\n123456", 5), [
-            Ok(b"12345".to_vec()),
-            Err(6),
-            Ok(b"1".to_vec()),
-            Err(6)
-        ]);
+        assert_eq!(
+            all(b"12345\n123456\n1\n123456", 5),
+            [Ok(b"12345".to_vec()), Err(6), Ok(b"1".to_vec()), Err(6)]
+        );
         assert_eq!(all(b"", 5), []);
         assert_eq!(all(b"\n\n", 5), [Ok(vec![]), Ok(vec![])]);
     }

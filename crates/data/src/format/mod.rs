@@ -16,7 +16,6 @@ mod text;
 mod warc;
 pub mod write;
 
-
 #[cfg(feature = "parquet")]
 pub(crate) mod parquet;
 

@@ -80,8 +80,7 @@ impl Rows {
             let columns = columns(&metadata, &options.text_key)?;
             Ok((metadata, columns))
         });
-        let (metadata, columns) =
-            metadata.map_err(|problem| Error::damaged(&path, Place::File, problem))?;
+        let (metadata, columns) = metadata.map_err(|problem| Error::damaged(&path, Place::File, problem))?;
         Ok(Self {
             path,
             pages,
@@ -118,7 +117,10 @@ impl Rows {
                 Ok(None) => {
                     let expected = group.num_rows();
                     if u64::try_from(expected) != Ok(self.decoded) {
-                        return Err(format!("row group {} has {} rows, not {expected}", self.group, self.decoded));
+                        return Err(format!(
+                            "row group {} has {} rows, not {expected}",
+                            self.group, self.decoded
+                        ));
                     }
                     (self.group, self.decoded, self.single) = (self.group + 1, 0, false);
                 }
@@ -151,9 +153,8 @@ impl Rows {
     /// The document of a row of the batch.
     fn document(&self, batch: &RecordBatch, row: usize) -> Result<Document, (Fault, String)> {
         let mut document = Document::default();
-        let too_long = || {
-            (Fault::TooLong, format!("row longer than {} bytes; split the document", self.max_record))
-        };
+        let too_long =
+            || (Fault::TooLong, format!("row longer than {} bytes; split the document", self.max_record));
         let mut cells = value::Row { left: self.max_record };
         for (column, values) in self.columns.iter().zip(batch.columns()) {
             if matches!(column, Column::Text) {
@@ -266,9 +267,10 @@ fn as_view(field: &FieldRef) -> FieldRef {
 fn columns(metadata: &ArrowReaderMetadata, text_key: &str) -> Result<Vec<Column>, String> {
     let fields = metadata.schema().fields();
     let own = metadata.metadata().file_metadata().key_value_metadata();
-    let marked = own.into_iter().flatten().any(|pair| {
-        (pair.key.as_str(), pair.value.as_deref().unwrap_or_default()) == METADATA_MARK
-    });
+    let marked = own
+        .into_iter()
+        .flatten()
+        .any(|pair| (pair.key.as_str(), pair.value.as_deref().unwrap_or_default()) == METADATA_MARK);
     let is_string = |field: &Field| matches!(field.data_type(), DataType::Utf8View | DataType::BinaryView);
     let mut columns = Vec::new();
     let mut kept = std::collections::BTreeSet::new();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use arrow_array::{ArrayRef, Int32Array, StringArray};
+use arrow_array::{Array, ArrayRef, Int32Array, StringArray};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding};
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
@@ -81,8 +81,8 @@ fn every_cut_and_every_flipped_byte_is_an_error_or_a_document() {
 
 #[test]
 fn a_long_string_of_a_dictionary_does_not_grow_by_being_referred_to() {
-    // 8 MiB said 4,000 times: 32 GB, were it copied.
-    let long = "x".repeat(8 << 20);
+    // 1 MiB said 4,000 times: 4 GB, were it copied.
+    let long = "x".repeat(1 << 20);
     let dictionary = arrow_array::DictionaryArray::<arrow_array::types::Int32Type>::new(
         Int32Array::from(vec![0; 4000]),
         Arc::new(StringArray::from(vec![long.as_str()])),
@@ -101,18 +101,19 @@ fn a_long_string_of_a_dictionary_does_not_grow_by_being_referred_to() {
 
 #[test]
 fn a_list_that_refers_to_a_long_string_is_bounded() {
-    use arrow_array::builder::{ListBuilder, StringDictionaryBuilder};
-    let long = "x".repeat(1 << 20);
-    let mut lists = ListBuilder::new(StringDictionaryBuilder::<arrow_array::types::Int32Type>::new());
-    for _ in 0..100_000 {
-        lists.values().append_value(&long);
-    }
-    lists.append(true);
+    // 256 KiB said 2,000 times: 500 MB, were it copied.
+    let long = "x".repeat(1 << 18);
+    let values = arrow_array::DictionaryArray::<arrow_array::types::Int32Type>::new(
+        Int32Array::from(vec![0; 2000]),
+        Arc::new(StringArray::from(vec![long.as_str()])),
+    );
+    let item = Arc::new(Field::new("item", values.data_type().clone(), true));
+    let lists = arrow_array::FixedSizeListArray::new(item, 2000, Arc::new(values), None);
     let properties = WriterProperties::builder()
         .set_dictionary_page_size_limit(64 << 20)
         .set_statistics_enabled(parquet::file::properties::EnabledStatistics::None);
     let bytes = written(
-        vec![("text", Arc::new(StringArray::from(vec!["a"]))), ("many", Arc::new(lists.finish()))],
+        vec![("text", Arc::new(StringArray::from(vec!["a"]))), ("many", Arc::new(lists))],
         properties,
     );
     let items = of_bytes(bytes, &tolerant());
@@ -122,10 +123,10 @@ fn a_list_that_refers_to_a_long_string_is_bounded() {
 
 #[test]
 fn rows_of_very_different_sizes_are_read_one_by_one() {
-    // The mean promises batches of many rows; then come pages of 40 MiB each.
-    let long = "y".repeat(40 << 20);
+    // The mean promises batches of many rows; then come pages of 32 MiB each.
+    let long = "y".repeat(32 << 20);
     let mut texts = vec!["short"; 30_000];
-    texts.extend(vec![long.as_str(); 12]);
+    texts.extend(vec![long.as_str(); 10]);
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(Default::default()))
         .set_dictionary_enabled(false)

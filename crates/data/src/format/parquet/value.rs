@@ -216,7 +216,8 @@ mod tests {
         let _ = date(i64::from(i32::MIN));
         assert_eq!(timestamp(1_700_000_000_123, TimeUnit::Millisecond, true), "2023-11-14T22:13:20.123Z");
         assert_eq!(timestamp(-1, TimeUnit::Microsecond, false), "1969-12-31T23:59:59.999999");
-        let _ = (timestamp(i64::MIN, TimeUnit::Second, false), timestamp(i64::MAX, TimeUnit::Nanosecond, false));
+        let _ =
+            (timestamp(i64::MIN, TimeUnit::Second, false), timestamp(i64::MAX, TimeUnit::Nanosecond, false));
         let decimal = |digits: &str, scale| super::decimal(digits.into(), scale);
         assert_eq!(decimal("12345", 2), "123.45");
         assert_eq!(decimal("-5", 3), "-0.005");

@@ -71,7 +71,9 @@ mod tests {
         assert_eq!(decode(b"<meta charset = \"big5\">\xA4\xA4", None).1, encoding_rs::BIG5);
         let iso2022 = b"\x1B$B$3$s$K$A$O\x1B(B";
         assert_eq!(decode(iso2022, Some("iso-2022-jp")).0, "こんにちは");
-        let russian = encoding_rs::WINDOWS_1251.encode("Это обычный русский текст, написанный без указания кодировки.").0;
+        let russian = encoding_rs::WINDOWS_1251
+            .encode("Это обычный русский текст, написанный без указания кодировки.")
+            .0;
         assert!(decode(&russian, None).0.starts_with("Это обычный"));
         assert!(decode(b"\xFF\xFF\x81", Some("utf-8")).0.chars().count() > 0);
     }

@@ -45,7 +45,7 @@ impl Pages {
             return Err(too_long());
         }
         let mut block = Vec::with_capacity(head.length.min(1 << 20) as usize);
-        (&mut self.frames).read_to_end(&mut block).map_err(Trouble::Stream)?;
+        self.frames.read_to_end(&mut block).map_err(Trouble::Stream)?;
         let is_http = response && head.get("WARC-Target-URI").is_some_and(|uri| uri.contains("http"));
         let mut document = describe(head);
         let (body, declared) = if is_http {

@@ -5,7 +5,8 @@ use crate::format::OnDamage;
 
 fn pages(bytes: &[u8], max_record: usize) -> Vec<Result<Document, Error>> {
     let options = ReadOptions { max_record, on_damage: OnDamage::Continue, ..ReadOptions::default() };
-    let reader = crate::format::read(Input::bytes("in.warc", bytes.to_vec()), crate::format::Format::Warc, &options);
+    let reader =
+        crate::format::read(Input::bytes("in.warc", bytes.to_vec()), crate::format::Format::Warc, &options);
     reader.unwrap().collect()
 }
 
@@ -47,9 +48,10 @@ fn a_bad_record_is_passed_over() {
     .concat();
     let items = pages(&bytes, 1000);
     let bad = Err(Some(Fault::Header));
-    assert_eq!(outcome(&items), [
-        Ok("one"), bad, Ok("two"), bad, bad, Ok("three"), bad, Ok("four"), bad, Ok("five")
-    ]);
+    assert_eq!(
+        outcome(&items),
+        [Ok("one"), bad, Ok("two"), bad, bad, Ok("three"), bad, Ok("four"), bad, Ok("five")]
+    );
     let at = good("one").len();
     let message = items[1].as_ref().unwrap_err().to_string();
     assert!(message.contains(&format!("in.warc: record at byte {at}: its Content-Length")), "{message}");
@@ -99,16 +101,19 @@ fn bodies_as_servers_send_them() {
     .concat();
     let too_long = Err(Some(Fault::TooLong));
     let encoding = Err(Some(Fault::Encoding));
-    assert_eq!(outcome(&pages(&bytes, 1000)), [
-        Ok("no type"),
-        Ok("not packed after all"),
-        encoding,
-        Ok("deflated"),
-        Ok("deflated"),
-        encoding,
-        Ok("not chunked after all"),
-        too_long,
-        too_long,
-        Ok("end"),
-    ]);
+    assert_eq!(
+        outcome(&pages(&bytes, 1000)),
+        [
+            Ok("no type"),
+            Ok("not packed after all"),
+            encoding,
+            Ok("deflated"),
+            Ok("deflated"),
+            encoding,
+            Ok("not chunked after all"),
+            too_long,
+            too_long,
+            Ok("end"),
+        ]
+    );
 }

@@ -68,7 +68,8 @@ impl ParquetWriter {
         };
         let size = document.text.len() + json.as_ref().map_or(0, String::len);
         if size > MAX_DOCUMENT {
-            let problem = format!("a document of {size} bytes; one of a Parquet file has at most {MAX_DOCUMENT}");
+            let problem =
+                format!("a document of {size} bytes; one of a Parquet file has at most {MAX_DOCUMENT}");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
         }
         let [id, text, source, url, metadata] = &mut self.columns;

@@ -25,7 +25,8 @@ fn write(path: &Path, documents: &[Document]) -> Result<(), Error> {
 fn documents(count: usize) -> Vec<Document> {
     (0..count)
         .map(|n| {
-            let mut document = Document { text: format!("text {n} \n\u{1F600}\0\"\\"), ..Document::default() };
+            let mut document =
+                Document { text: format!("text {n} \n\u{1F600}\0\"\\"), ..Document::default() };
             if n % 2 == 0 {
                 document.id = Some(n.to_string());
                 document.url = Some(format!("https://a/{n}"));
