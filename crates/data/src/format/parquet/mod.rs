@@ -134,8 +134,12 @@ impl Rows {
     /// A reader of the rest of the current row group.
     fn start_group(&self, group: &RowGroupMetaData) -> Result<ParquetRecordBatchReader, String> {
         let chunks = group.columns().iter().map(|column| {
-            // `byte_range` panics where an offset is negative.
-            guarded(|| Ok(column.byte_range()))
+            // The library takes negative places and lengths for its own mistake and panics.
+            let start = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
+            match start < 0 || column.compressed_size() < 0 {
+                true => Err("a column lies at a negative place".to_owned()),
+                false => guarded(|| Ok(column.byte_range())),
+            }
         });
         self.pages.start_group(chunks.collect::<Result<_, _>>()?)?;
         let rows = if self.single { 1 } else { batch_rows(group) };
