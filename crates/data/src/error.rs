@@ -1,5 +1,6 @@
 //! The one error type of this crate.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use smolt_run::error::{Exit, ExitKind, FileError};
@@ -11,21 +12,25 @@ pub enum Error {
     /// The operating system refused to read or write a file.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A line of a JSONL file cannot be read (not UTF-8, not JSON, too long, a truncated archive).
-    #[error("{path}:{line}: {problem}")]
-    Line {
-        /// The JSONL file.
+    /// One record of a file (a line, a row, a web page) cannot be read; the reader goes on after it.
+    #[error("{path}{place}: {problem}")]
+    Record {
+        /// The file.
         path: PathBuf,
-        /// Counted from 1.
-        line: u64,
+        /// Where in it.
+        place: Place,
+        /// What kind of damage, for counting.
+        fault: Fault,
         /// What is wrong and how to repair it.
         problem: String,
     },
-    /// A plain text file cannot be one document.
-    #[error("{path}: {problem}")]
-    Text {
-        /// The text file.
+    /// The rest of a file cannot be read: a cut archive, a damaged footer, another schema.
+    #[error("{path}{place}: {problem}")]
+    Damaged {
+        /// The file.
         path: PathBuf,
+        /// Where in it.
+        place: Place,
         /// What is wrong and how to repair it.
         problem: String,
     },
@@ -82,6 +87,62 @@ pub enum Error {
     },
 }
 
+/// A place in a file of documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The whole file.
+    File,
+    /// A line, counted from 1.
+    Line(u64),
+    /// A row of a table, counted from 1.
+    Row(u64),
+    /// A record that begins at this byte of the decompressed file, from 0.
+    Byte(u64),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File => Ok(()),
+            Self::Line(line) => write!(f, ":{line}"),
+            Self::Row(row) => write!(f, ": row {row}"),
+            Self::Byte(byte) => write!(f, ": record at byte {byte}"),
+        }
+    }
+}
+
+/// Why a record could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Bytes that are not UTF-8.
+    NotUtf8,
+    /// Longer than the limit that bounds memory.
+    TooLong,
+    /// Not JSON.
+    NotJson,
+    /// A field that is missing, null, twice there or of another type; a row with too few or too many.
+    Fields,
+    /// The frame around the record: the headers of a WARC record or of the HTTP response in it.
+    Header,
+    /// The compression within a record.
+    Encoding,
+}
+
+impl Fault {
+    /// Stable and countable, such as `not_utf8`.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::NotUtf8 => "not_utf8",
+            Self::TooLong => "too_long",
+            Self::NotJson => "not_json",
+            Self::Fields => "wrong_fields",
+            Self::Header => "bad_header",
+            Self::Encoding => "bad_encoding",
+        }
+    }
+}
+
 impl Error {
     /// Whether a reader goes on after it.
     pub fn is_recoverable(&self) -> bool {
@@ -91,6 +152,21 @@ impl Error {
     /// Countable words for it.
     pub fn reason(&self) -> &'static str {
         "damaged record"
+    /// Whether only one record is lost and the reader goes on after it.
+        self.fault().is_some()
+    /// The kind of damage of a recoverable error.
+    pub fn fault(&self) -> Option<Fault> {
+        match self {
+            Self::Record { fault, .. } => Some(*fault),
+            _ => None,
+        }
+    pub(crate) fn record(path: &Path, place: Place, fault: Fault, problem: impl Into<String>) -> Self {
+        Self::Record { path: path.to_owned(), place, fault, problem: problem.into() }
+    pub(crate) fn damaged(path: &Path, place: Place, problem: impl Into<String>) -> Self {
+        Self::Damaged { path: path.to_owned(), place, problem: problem.into() }
+    /// A stream that broke while it was read.
+    pub(crate) fn stream(path: &Path, place: Place, source: &std::io::Error) -> Self {
+        Self::damaged(path, place, format!("cannot read: {source}; is the file complete?"))
     }
 
     pub(crate) fn shard(path: &Path, problem: impl Into<String>) -> Self {

@@ -5,18 +5,62 @@ use std::path::Path;
 
 use crate::batch::{BatchMut, Layout, Loader, Source};
 use crate::document::{Chat, Document, JsonLines};
+use crate::format::{self, Format, Input, OnDamage, ReadOptions, TextUnit};
 use crate::shard::Shard;
 use crate::validation::Validation;
 
+/// Reads to the end, damaged records passed over. Only the last error may be one of the file.
+fn read_all(data: &[u8], format: Format, text_key: &str) {
+    let options = ReadOptions {
+        text_key: text_key.to_owned(),
+        max_record: 1 << 16,
+        unit: TextUnit::Paragraph,
+        on_damage: OnDamage::Continue,
+    };
+    let Ok(mut reader) = format::read(Input::bytes("fuzz", data.to_vec()), format, &options) else { return };
+    while let Some(item) = reader.next() {
+        match item {
+            // What was read can be written and read back.
+            Ok(document) => {
+                let json =
+                    serde_json::to_string(&document).map(|json| serde_json::from_str::<Document>(&json));
+                assert!(matches!(json, Ok(Ok(again)) if again == document));
+            }
+            Err(error) if error.is_recoverable() => {}
+            Err(_) => assert!(reader.next().is_none()),
+        }
+    }
+}
+
 /// Any bytes as a JSONL file of documents and of chats: errors are fine, panics are not.
 pub fn fuzz_jsonl(data: &[u8]) {
+    read_all(data, Format::Jsonl, "text");
+    read_all(data, Format::Jsonl, "content");
     let path = Path::new("fuzz.jsonl");
-    for item in JsonLines::<Document>::new(path, Box::new(Cursor::new(data.to_vec()))) {
-        drop(item);
-    }
     for item in JsonLines::<Chat>::new(path, Box::new(Cursor::new(data.to_vec()))) {
         drop(item);
     }
+}
+
+/// Any bytes as a CSV and as a TSV file.
+pub fn fuzz_csv(data: &[u8]) {
+    read_all(data, Format::Csv, "text");
+    read_all(data, Format::Tsv, "content");
+}
+
+/// Any bytes as a WARC file.
+pub fn fuzz_warc(data: &[u8]) {
+    read_all(data, Format::Warc, "text");
+}
+
+/// Any bytes as an archive of plain text.
+pub fn fuzz_archive(data: &[u8]) {
+    read_all(data, Format::Text, "text");
+}
+
+/// Any bytes as a Parquet file.
+pub fn fuzz_parquet(data: &[u8]) {
+    read_all(data, Format::Parquet, "text");
 }
 
 /// Any bytes as the four files of a shard, then read as training and validation batches.
@@ -69,9 +113,16 @@ mod tests {
     #[test]
     fn corpus_replays() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzzcorpus");
-        for (folder, target) in
-            [("shard", super::fuzz_shard as fn(&[u8])), ("jsonl", super::fuzz_jsonl as fn(&[u8]))]
-        {
+        type Target = fn(&[u8]);
+        let targets: [(&str, Target); 6] = [
+            ("shard", super::fuzz_shard),
+            ("jsonl", super::fuzz_jsonl),
+            ("csv", super::fuzz_csv),
+            ("warc", super::fuzz_warc),
+            ("archive", super::fuzz_archive),
+            ("parquet", super::fuzz_parquet),
+        ];
+        for (folder, target) in targets {
             let mut replayed = 0;
             for entry in std::fs::read_dir(root.join(folder)).unwrap() {
                 target(&std::fs::read(entry.unwrap().path()).unwrap());

@@ -6,6 +6,7 @@ pub mod batch;
 pub mod corpus;
 pub mod document;
 pub mod error;
+pub mod format;
 mod fuzz;
 pub mod leaves;
 pub mod order;
@@ -16,4 +17,4 @@ pub mod validation;
 
 pub use error::Error;
 #[doc(hidden)]
-pub use fuzz::{fuzz_jsonl, fuzz_shard};
+pub use fuzz::{fuzz_archive, fuzz_csv, fuzz_jsonl, fuzz_parquet, fuzz_shard, fuzz_warc};

@@ -16,27 +16,63 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 ///
 /// When `fill` or the disk fails, the old file is as it was and no temporary file is left.
 pub fn write_with(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), FileError> {
-    try_write(path, fill).map_err(|source| FileError::writing(path, source))
+    let mut file = AtomicFile::create(path)?;
+    fill(&mut file).map_err(|source| FileError::writing(path, source))?;
+    file.commit()
 }
 
-fn try_write(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    let folder = parent(path);
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".tmp-");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // The umask applies, as for any new file; tempfile's own default (0600) would lock out the user's group.
-        builder.permissions(fs::Permissions::from_mode(0o666));
+/// A file that is written over some time and appears under its name at [`AtomicFile::commit`]; dropped before that, it
+/// leaves nothing.
+pub struct AtomicFile {
+    path: PathBuf,
+    out: BufWriter<tempfile::NamedTempFile>,
+}
+
+impl AtomicFile {
+    /// Creates a temporary file beside `path`.
+    pub fn create(path: &Path) -> Result<Self, FileError> {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".tmp-");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            // The umask applies, as for any new file; tempfile's own default (0600) would lock out the user's group.
+            builder.permissions(fs::Permissions::from_mode(0o666));
+        }
+        let file = builder.tempfile_in(parent(path)).map_err(|source| FileError::writing(path, source))?;
+        Ok(Self { path: path.to_owned(), out: BufWriter::with_capacity(1 << 16, file) })
     }
-    let temporary = builder.tempfile_in(folder)?;
-    let mut out = BufWriter::with_capacity(1 << 16, temporary.as_file());
-    fill(&mut out)?;
-    out.flush()?;
-    drop(out);
-    temporary.as_file().sync_all()?;
-    temporary.persist(path).map_err(|error| error.error)?;
-    sync_dir(folder)
+
+    /// Where it will appear.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// fsyncs it, renames it over its path and fsyncs the folder.
+    pub fn commit(self) -> Result<(), FileError> {
+        let Self { path, out } = self;
+        let commit = || {
+            let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+            file.as_file().sync_all()?;
+            file.persist(&path).map_err(|error| error.error)?;
+            sync_dir(parent(&path))
+        };
+        commit().map_err(|source| FileError::writing(&path, source))
+    }
+}
+
+impl Write for AtomicFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.out.write(bytes)
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.out.write_all(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 /// Turns the finished folder `tmp_dir` into `final_dir`, on the same file system: fsyncs every file and folder in it,
@@ -121,6 +157,20 @@ mod tests {
         assert_eq!(names(dir.path()), ["state.json"]);
         write(&path, b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
+    }
+
+    #[test]
+    fn a_file_appears_when_it_is_committed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        let mut file = AtomicFile::create(&path).unwrap();
+        file.write_all(&[7; 100_000]).unwrap();
+        assert!(!path.exists());
+        file.commit().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), [7; 100_000]);
+        AtomicFile::create(&path).unwrap().write_all(b"lost").unwrap();
+        assert_eq!(names(dir.path()), ["out"]);
+        assert_eq!(fs::read(&path).unwrap().len(), 100_000);
     }
 
     #[cfg(unix)]

@@ -14,7 +14,7 @@ use smolt_run::error::FileError;
 use smolt_run::permutation::KeyedPermutation;
 use smolt_run::random;
 
-use crate::document::{Chat, Document, Record};
+use crate::document::{Chat, Document};
 use crate::error::Error;
 use crate::shard::{Shard, ShardInfo, ShardWriter};
 
