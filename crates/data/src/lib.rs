@@ -9,6 +9,7 @@ pub mod error;
 mod fuzz;
 pub mod leaves;
 pub mod order;
+pub mod prefetch;
 pub mod shard;
 pub mod tinytown;
 pub mod tokenize;

@@ -246,6 +246,21 @@ impl Shard {
         Err(Error::shard(&self.path, "ids differ from the range in .smolt.json; make the shard again"))
     }
 
+    /// Refuses a shard that another tokenizer made; one that does not say (datatrove's) passes (spec `CLN-08`).
+    pub fn check_tokenizer(&self, hash: &str) -> Result<(), Error> {
+        match &self.meta.tokenizer_hash {
+            Some(found) if found != hash => Err(Error::shard(
+                &self.path,
+                format!(
+                    "made with another tokenizer ({}, this one is {}); tokenize the text again, or name the tokenizer it was made with",
+                    short(found),
+                    short(hash)
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Reads everything: checksums of all files, then the range of the ids.
     pub fn verify(&self) -> Result<(), Error> {
         let sums = &self.meta.checksums;
@@ -274,6 +289,11 @@ impl Shard {
         }
         Ok(())
     }
+}
+
+/// The first digits of a hash: enough to tell two apart in a message.
+fn short(hash: &str) -> String {
+    hash.chars().take(12).collect()
 }
 
 /// The file beside a `.ds` with `suffix` appended to its whole name.
