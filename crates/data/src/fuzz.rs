@@ -19,6 +19,11 @@ pub fn fuzz_jsonl(data: &[u8]) {
     }
 }
 
+/// Any bytes as the names of a shard's documents.
+pub fn fuzz_ids(data: &[u8]) {
+    let _ = crate::shard::parse_ids(Path::new("fuzz.ds.ids"), Cursor::new(data), &[0, 1, 5, 1 << 40].into());
+}
+
 /// Any bytes as the four files of a shard, then read as training and validation batches.
 ///
 /// Layout: byte 0 says which optional files exist (bit 0 `.smolt.json`, bit 1 `.loss`) and masks documents (bit 2);
@@ -69,9 +74,11 @@ mod tests {
     #[test]
     fn corpus_replays() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzzcorpus");
-        for (folder, target) in
-            [("shard", super::fuzz_shard as fn(&[u8])), ("jsonl", super::fuzz_jsonl as fn(&[u8]))]
-        {
+        for (folder, target) in [
+            ("shard", super::fuzz_shard as fn(&[u8])),
+            ("jsonl", super::fuzz_jsonl),
+            ("ids", super::fuzz_ids),
+        ] {
             let mut replayed = 0;
             for entry in std::fs::read_dir(root.join(folder)).unwrap() {
                 target(&std::fs::read(entry.unwrap().path()).unwrap());

@@ -8,13 +8,16 @@ pub mod document;
 pub mod error;
 mod fuzz;
 pub mod leaves;
+pub mod lengths;
 pub mod order;
+pub mod pack;
 pub mod prefetch;
 pub mod shard;
+pub mod shuffle_check;
 pub mod tinytown;
 pub mod tokenize;
 pub mod validation;
 
 pub use error::Error;
 #[doc(hidden)]
-pub use fuzz::{fuzz_jsonl, fuzz_shard};
+pub use fuzz::{fuzz_ids, fuzz_jsonl, fuzz_shard};

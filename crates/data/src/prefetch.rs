@@ -68,9 +68,7 @@ impl Shared {
 
     /// The state, as soon as `waits` no longer holds.
     fn when(&self, waits: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
-        self.changed
-            .wait_while(self.lock(), |state| waits(state))
-            .unwrap_or_else(PoisonError::into_inner)
+        self.changed.wait_while(self.lock(), |state| waits(state)).unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -177,7 +175,8 @@ mod tests {
 
     fn loader(layout: Layout) -> Arc<Loader> {
         let documents: Vec<Vec<u32>> = (1..60).map(|n| (0..n).collect()).collect();
-        let source = |name: &str, weight| Source { name: name.into(), weight, shard: shard(&documents, None, None) };
+        let source =
+            |name: &str, weight| Source { name: name.into(), weight, shard: shard(&documents, None, None) };
         Arc::new(Loader::new(vec![source("a", 1.0), source("b", 0.5)], 1, layout).unwrap())
     }
 

@@ -14,9 +14,9 @@ use smolt_model::folder::Loaded;
 use smolt_run::error::{Failure, FileError};
 use smolt_run::folder::RunFolder;
 use smolt_run::metrics::JsonlWriter;
+use smolt_run::resources;
 use smolt_run::signal::{self, Signal};
 use smolt_run::tensorboard::EventWriter;
-use smolt_run::resources;
 use smolt_tensor::Cpu;
 use smolt_tensor::gemm::Precision;
 use smolt_text::tokenizer::Tokenizer;
@@ -176,8 +176,7 @@ impl Session<'_> {
         while self.trainer.step < last && stopped.is_none() {
             self.tell_stage()?;
             let (batch, wait) = batches.next()?;
-            let mut report =
-                self.trainer.train_step(batch).map_err(|e| Failure::failed(e.to_string()))?;
+            let mut report = self.trainer.train_step(batch).map_err(|e| Failure::failed(e.to_string()))?;
             report.data_wait_seconds = wait.as_secs_f64();
             report.seconds += report.data_wait_seconds;
             tokens += report.tokens;

@@ -109,7 +109,11 @@ fn the_manifest_covers_the_stages_that_have_begun() {
     let documents = [(0..400).collect::<Vec<u32>>()];
     let other = [(400..800).collect::<Vec<u32>>()];
     let staged = |stages: &[(u64, [f64; 2])], second: &[Vec<u32>]| {
-        let source = |name: &str, documents| Source { name: name.into(), weight: 1.0, shard: shard(documents, None, None) };
+        let source = |name: &str, documents| Source {
+            name: name.into(),
+            weight: 1.0,
+            shard: shard(documents, None, None),
+        };
         let stage = |&(first_sample, weights): &(u64, [f64; 2])| Stage {
             name: first_sample.to_string(),
             first_sample,
@@ -145,12 +149,30 @@ fn the_manifest_covers_the_stages_that_have_begun() {
 fn the_manifest_of_a_plain_mixture_is_as_it_always_was() {
     let loader = loader(&[vec![1, 2, 3, 4, 5, 6]], layout(2, true));
     let text = loader.manifest(1).to_string();
-    let keys: Vec<&str> = text.split('"').skip(1).step_by(2).filter(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '_')).collect();
+    let keys: Vec<&str> = text
+        .split('"')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+        .collect();
     assert_eq!(
         keys,
         [
-            "format_version", "seed", "sequence_length", "document_masking", "reset_positions", "sources", "name",
-            "a", "weight", "n_tokens", "tokenizer_hash", "t", "tokens", "index", "loss"
+            "format_version",
+            "seed",
+            "sequence_length",
+            "document_masking",
+            "reset_positions",
+            "sources",
+            "name",
+            "a",
+            "weight",
+            "n_tokens",
+            "tokenizer_hash",
+            "t",
+            "tokens",
+            "index",
+            "loss"
         ]
     );
 }

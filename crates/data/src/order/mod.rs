@@ -19,7 +19,9 @@ use smolt_run::random;
 
 use crate::error::Error;
 
-pub use plan::{MANY_EPOCHS, Plan, PlannedSource, PlannedStage, TOO_MANY_EPOCHS, Unevenness, effective_epochs};
+pub use plan::{
+    MANY_EPOCHS, Plan, PlannedSource, PlannedStage, TOO_MANY_EPOCHS, Unevenness, effective_epochs,
+};
 use table::Table;
 
 /// Slots in the table, and samples in a block.
@@ -130,7 +132,10 @@ impl Mixture {
         let mut mixture = Self {
             seed,
             names: sources.iter().map(|(name, _)| name.clone()).collect(),
-            sources: sources.iter().map(|&(ref n, chunks)| Source { epoch_key: epoch_key(n), chunks }).collect(),
+            sources: sources
+                .iter()
+                .map(|&(ref n, chunks)| Source { epoch_key: epoch_key(n), chunks })
+                .collect(),
             spans: Vec::with_capacity(stages.len()),
             blocks: [block(), block()],
         };
@@ -192,7 +197,7 @@ impl Mixture {
     }
 
     /// The chunk that source `number` gives after `cursor` others.
-    fn nth(&self, number: usize, cursor: u64) -> SampleRef {
+    pub(crate) fn nth(&self, number: usize, cursor: u64) -> SampleRef {
         let source = &self.sources[number];
         let epoch = cursor / source.chunks;
         // A key of its own for each epoch, from integers only: no allocation on this path.
@@ -215,8 +220,12 @@ impl Mixture {
         let span = &self.spans[self.stage_of(next_sample)];
         let local = next_sample - span.stage.first_sample;
         let (number, offset) = (local / SLOTS, (local % SLOTS) as usize);
-        let mut samples: Vec<u64> =
-            span.before.iter().zip(&span.table.slots).map(|(before, slots)| before + number * slots).collect();
+        let mut samples: Vec<u64> = span
+            .before
+            .iter()
+            .zip(&span.table.slots)
+            .map(|(before, slots)| before + number * slots)
+            .collect();
         // At a block's edge there is nothing to count; and where a stage ends there, that block is the next stage's.
         if offset > 0 {
             self.with_block(span, number, |block| {

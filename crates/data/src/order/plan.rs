@@ -75,7 +75,8 @@ impl Plan {
             if first >= samples && number > 0 {
                 break;
             }
-            let next = mixture.spans.get(number + 1).map_or(samples, |next| next.stage.first_sample.min(samples));
+            let next =
+                mixture.spans.get(number + 1).map_or(samples, |next| next.stage.first_sample.min(samples));
             let total: f64 = span.stage.weights.iter().sum();
             let targets: Vec<f64> = span.stage.weights.iter().map(|weight| weight / total).collect();
             let (from, to) = (&span.before, mixture.counts(next));
@@ -145,7 +146,10 @@ fn expected(mixture: &Mixture, next_sample: u64) -> Vec<f64> {
     let mut expected = vec![0.0; mixture.sources.len()];
     for (number, span) in mixture.spans.iter().enumerate() {
         let first = span.stage.first_sample.min(next_sample);
-        let next = mixture.spans.get(number + 1).map_or(next_sample, |next| next.stage.first_sample.min(next_sample));
+        let next = mixture
+            .spans
+            .get(number + 1)
+            .map_or(next_sample, |next| next.stage.first_sample.min(next_sample));
         let total: f64 = span.stage.weights.iter().sum();
         for (expected, weight) in expected.iter_mut().zip(&span.stage.weights) {
             *expected += weight / total * (next - first) as f64;

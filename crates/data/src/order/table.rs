@@ -6,14 +6,14 @@ use crate::error::Error;
 /// Which source each of [`SLOTS`] slots belongs to.
 pub(super) struct Table {
     /// Slots of each source.
-    pub slots: Vec<u64>,
+    pub(super) slots: Vec<u64>,
     /// Of each slot.
     sources: Vec<u16>,
 }
 
 impl Table {
     /// Refuses weights that cannot be honoured, naming the source.
-    pub fn new(names: &[String], weights: &[f64]) -> Result<Self, Error> {
+    pub(super) fn new(names: &[String], weights: &[f64]) -> Result<Self, Error> {
         let slots = allot(names, weights)?;
         let mut sources = Vec::with_capacity(SLOTS as usize);
         for (number, &slots) in slots.iter().enumerate() {
@@ -23,7 +23,7 @@ impl Table {
     }
 
     #[inline]
-    pub fn source(&self, slot: u16) -> usize {
+    pub(super) fn source(&self, slot: u16) -> usize {
         usize::from(self.sources[usize::from(slot)])
     }
 }

@@ -147,7 +147,8 @@ fn a_later_stage_changes_nothing_before_it() {
 
 #[test]
 fn impossible_stages_are_refused() {
-    let message = |chunks: &[u64], stages: &[(u64, &[f64])]| staged(chunks, stages, 1).err().unwrap().to_string();
+    let message =
+        |chunks: &[u64], stages: &[(u64, &[f64])]| staged(chunks, stages, 1).err().unwrap().to_string();
     assert!(message(&[1], &[]).contains("at least one stage"));
     assert!(message(&[1], &[(1, &[1.0])]).contains("must begin at 0"));
     assert!(message(&[1], &[(0, &[1.0]), (0, &[1.0])]).contains("not after stage \"stage 0\""));
@@ -159,7 +160,8 @@ fn impossible_stages_are_refused() {
 
 #[test]
 fn a_plan_counts_epochs_and_warns_of_repetition() {
-    let stages: [(u64, &[f64]); 3] = [(0, &[3.0, 1.0, 0.0]), (1000, &[1.0, 0.0, 1.0]), (9000, &[1.0, 1.0, 1.0])];
+    let stages: [(u64, &[f64]); 3] =
+        [(0, &[3.0, 1.0, 0.0]), (1000, &[1.0, 0.0, 1.0]), (9000, &[1.0, 1.0, 1.0])];
     let mixture = staged(&[4000, 61, 100], &stages, 1).unwrap();
     let plan = Plan::of(&mixture, 2000);
     assert_eq!(plan.stages.len(), 2, "the run ends before the third");
@@ -171,14 +173,19 @@ fn a_plan_counts_epochs_and_warns_of_repetition() {
     }
     assert!((plan.sources[0].target_share - 0.625).abs() < 1e-9);
     let warnings = plan.warnings();
-    assert!(warnings[0].starts_with("source \"s2\" will be seen 5.") && warnings[0].contains("harms"), "{warnings:?}");
+    assert!(
+        warnings[0].starts_with("source \"s2\" will be seen 5.") && warnings[0].contains("harms"),
+        "{warnings:?}"
+    );
     assert!(warnings[1].starts_with("source \"s1\" will be seen 4."), "{warnings:?}");
     assert_eq!(warnings.len(), 2);
     let uneven = mixture.unevenness(2000);
     assert_eq!(uneven.degrees_of_freedom, 2);
     assert!(uneven.chi_squared < 6.0 && uneven.largest_deviation < 0.03, "{uneven:?}");
     // Whole blocks leave nothing but rounding to slots.
-    assert!(staged(&[10, 10], &[(0, &[0.7, 0.3])], 1).unwrap().unevenness(4 * SLOTS).largest_deviation < 1e-5);
+    assert!(
+        staged(&[10, 10], &[(0, &[0.7, 0.3])], 1).unwrap().unevenness(4 * SLOTS).largest_deviation < 1e-5
+    );
     assert_eq!(mixture.unevenness(0).chi_squared, 0.0);
 }
 

@@ -24,6 +24,9 @@ pub struct Checksums {
     pub index: String,
     /// Of `.ds.loss`, when there is one.
     pub loss: Option<String>,
+    /// Of `.ds.ids`, when there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<String>,
 }
 
 /// The content of `.smolt.json`. For a shard without one, what a scan finds; `None` is what only the writer knew.

@@ -3,13 +3,17 @@
 //! * `.ds`: token ids, little endian, 2 bytes each when the vocabulary has at most 65,536 entries, else 4.
 //! * `.ds.index`: for each document the token offset of its end (exclusive), u64 little endian.
 //! * `.ds.loss`: one byte per token, 0 where the token is not to be learnt.
+//! * `.ds.ids`: one line of JSON for each document, in order: the id it had in the input, its number there (from 0) when
+//!   it had none, `null` for padding. For people and [`Shard::document_ids`]; training does not read it.
 //! * `.ds.smolt.json`: [`ShardMeta`]. A shard without it (made by datatrove) is scanned once on opening.
 //!
 //! A mapped file must not be cut while it is open: the kernel would stop the process.
 
+mod ids;
 mod meta;
 mod writer;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
@@ -20,9 +24,11 @@ use memmap2::Mmap;
 use smolt_run::error::FileError;
 use smolt_run::hash;
 
+#[doc(hidden)]
+pub use ids::parse as parse_ids;
 pub use meta::{Checksums, FORMAT_VERSION, Packing, ShardMeta};
 pub(crate) use writer::folder;
-pub use writer::{ShardInfo, ShardWriter};
+pub use writer::{DocumentId, ShardInfo, ShardWriter};
 
 use crate::error::Error;
 
@@ -232,6 +238,19 @@ impl Shard {
         low
     }
 
+    /// What the input called some documents (spec `SPK-04`): an id, `#` and a number where it had none. Documents beyond
+    /// the end and padding are left out; empty when the shard has no `.ids` file. Reads that file once through.
+    pub fn document_ids(&self, documents: &BTreeSet<u64>) -> Result<BTreeMap<u64, String>, Error> {
+        let Some(expected) = &self.meta.checksums.ids else { return Ok(BTreeMap::new()) };
+        let path = beside(&self.path, ".ids");
+        let found = hash::file(&path)?;
+        if found != *expected {
+            return Err(Error::shard(&path, "not the one written with this shard; make the shard again"));
+        }
+        let file = File::open(&path).map_err(|source| FileError::reading(&path, source))?;
+        ids::parse(&path, std::io::BufReader::new(file), documents)
+    }
+
     /// Refuses ids that a model with `vocab_size` embeddings cannot take, naming the first.
     pub fn check_vocab(&self, vocab_size: u32) -> Result<(), Error> {
         if self.meta.max_token_id < vocab_size {
@@ -431,6 +450,7 @@ fn scan(
             tokens: hash::bytes(tokens),
             index: hash::bytes(index),
             loss: loss.map(hash::bytes),
+            ids: None,
         },
     })
 }

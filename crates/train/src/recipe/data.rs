@@ -124,7 +124,9 @@ impl Train {
         let steps_before = match (stage.start_step, stage.start_tokens) {
             (Some(_), Some(_)) => return Err("start_step and start_tokens are both given; keep one".into()),
             (None, None) if number == 0 => 0,
-            (None, None) => return Err("needs start_step, its first step counted from 1, or start_tokens".into()),
+            (None, None) => {
+                return Err("needs start_step, its first step counted from 1, or start_tokens".into());
+            }
             (Some(0), None) => return Err("start_step is 0; steps are counted from 1".into()),
             (Some(step), None) => step - 1,
             (None, Some(tokens)) => tokens.div_ceil(tokens_per_step),
@@ -218,7 +220,9 @@ mod tests {
             { name = "anneal", start_step = 2, mix = [{ stage = "main", share = 0.4 }], weights = { code = 7 } },
             { name = "control", start_step = 3, mix = [{ stage = "main", share = 1 }] }"#;
         let found = stages(text);
-        let near = |found: &[f64], expected: [f64; 2]| found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12);
+        let near = |found: &[f64], expected: [f64; 2]| {
+            found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12)
+        };
         assert!(near(&found[1].1, [0.3, 0.7]), "{found:?}");
         assert!(near(&found[2].1, [0.75, 0.25]), "{found:?}");
     }
@@ -237,12 +241,16 @@ mod tests {
             (r#"{ name = "b", start_step = 2, mix = [{ stage = "b", share = 1 }] }"#, "no earlier stage"),
             (r#"{ name = "b", start_step = 2, mix = [{ stage = "a", share = 1.5 }] }"#, "at most 1"),
             (r#"{ name = "b", start_step = 2, mix = [{ stage = "a", share = 0.4 }] }"#, "below 1"),
-            (r#"{ name = "b", start_step = 2, mix = [{ stage = "a", share = 1 }], weights = { web = 1 } }"#, "below 1"),
+            (
+                r#"{ name = "b", start_step = 2, mix = [{ stage = "a", share = 1 }], weights = { web = 1 } }"#,
+                "below 1",
+            ),
         ] {
             let message = train(&format!("{first}, {second}")).stages().unwrap_err().message;
             assert!(message.starts_with("data.stages[1] (\"") && message.contains(words), "{message}");
         }
-        let message = train(r#"{ name = "a", start_step = 3, weights = { web = 1 } }"#).stages().unwrap_err().message;
+        let message =
+            train(r#"{ name = "a", start_step = 3, weights = { web = 1 } }"#).stages().unwrap_err().message;
         assert!(message.contains("begins at step 1"), "{message}");
         let message = train(r#"{ name = "a", weights = { web = 1 } }"#).stages().unwrap_err().message;
         assert!(message.contains("no stage gives \"code\" a weight"), "{message}");

@@ -28,11 +28,7 @@ pub(super) fn layout(recipe: &Train, config: &ModelConfig) -> Result<Layout, Fai
     })
 }
 
-pub(super) fn open_sources(
-    recipe: &Train,
-    layout: Layout,
-    tokenizer: &Tokenizer,
-) -> Result<Loader, Failure> {
+pub(super) fn open_sources(recipe: &Train, layout: Layout, tokenizer: &Tokenizer) -> Result<Loader, Failure> {
     if recipe.data.sources.is_empty() {
         return Err(Failure::bad_input("data.sources is empty; name at least one shard"));
     }
@@ -46,7 +42,11 @@ pub(super) fn open_sources(
     Ok(Loader::staged(sources, stages, recipe.seed, layout)?)
 }
 
-pub(super) fn open_domains(recipe: &Train, layout: Layout, tokenizer: &Tokenizer) -> Result<Vec<Domain>, Failure> {
+pub(super) fn open_domains(
+    recipe: &Train,
+    layout: Layout,
+    tokenizer: &Tokenizer,
+) -> Result<Vec<Domain>, Failure> {
     let ids = 0..tokenizer.vocab_size() as u32;
     let token_bytes: Vec<u32> = ids.map(|id| tokenizer.token_bytes(id).len() as u32).collect();
     let domain = |d: &HeldOut| {

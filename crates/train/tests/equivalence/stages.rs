@@ -47,7 +47,8 @@ fn killed_before_at_and_after_a_switch_it_ends_with_the_same_bytes() {
     let last: serde_json::Value = serde_json::from_str(last).unwrap();
     let consumed = &last["detail"]["consumed"];
     assert_eq!(consumed["stage"], "anneal");
-    let tokens: u64 = consumed["sources"].as_array().unwrap().iter().map(|s| s["tokens"].as_u64().unwrap()).sum();
+    let tokens: u64 =
+        consumed["sources"].as_array().unwrap().iter().map(|s| s["tokens"].as_u64().unwrap()).sum();
     assert_eq!(tokens, 12 * 4 * 32);
 }
 
@@ -106,6 +107,13 @@ fn the_first_batches_are_the_same_for_any_length() {
     let first = batches(&[SOURCES, &stages(&STAGES)]);
     for steps in ["train.train_steps=1000", "train.train_steps=3200000"] {
         assert!(batches(&[SOURCES, &stages(&STAGES), steps]) == first, "{steps}");
-        assert!(batches(&[SOURCES, "data.stages=[{name=\"all\",weights={stories=1}},{name=\"x\",start_step=7,weights={late=1}}]", steps]) == first, "{steps}");
+        assert!(
+            batches(&[
+                SOURCES,
+                "data.stages=[{name=\"all\",weights={stories=1}},{name=\"x\",start_step=7,weights={late=1}}]",
+                steps
+            ]) == first,
+            "{steps}"
+        );
     }
 }
