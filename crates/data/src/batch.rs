@@ -262,11 +262,16 @@ pub(crate) fn check_layout(shard: &Shard, layout: Layout) -> Result<(), Error> {
         )));
     }
     let (meta, chunk) = (shard.meta(), layout.sequence_length as u64 + 1);
-    if meta.packing == Packing::Whole && meta.chunk_length != Some(chunk) {
+    let wrong = match meta.packing {
+        Packing::Whole => meta.chunk_length != Some(chunk),
+        Packing::Concatenate => meta.chunk_length.is_some_and(|length| length != chunk),
+    };
+    if wrong {
+        let how = if meta.packing == Packing::Whole { "packed whole" } else { "shuffled" };
         return Err(Error::shard(
             shard.path(),
             format!(
-                "packed whole in chunks of {} tokens, but sequence length {} needs {chunk}; tokenize it again or change the sequence length",
+                "{how} in chunks of {} tokens, but sequence length {} needs {chunk}; tokenize it again or change the sequence length",
                 meta.chunk_length.unwrap_or(0),
                 layout.sequence_length
             ),

@@ -27,6 +27,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 mod data;
 mod lock;
 
+pub use data::open_loader;
 use data::{layout, open_domains, open_sources};
 use lock::{check_lock, keep_precision, write_lock};
 

@@ -58,7 +58,7 @@ pub struct ShardMeta {
     pub pad_token_id: Option<u32>,
     /// The layout.
     pub packing: Packing,
-    /// Tokens per chunk (sequence length + 1) when packed whole.
+    /// Tokens per chunk (sequence length + 1) when packed whole, or found to have been shuffled in chunks by datatrove.
     pub chunk_length: Option<u64>,
     /// To detect damage, and to refuse to resume on other data.
     pub checksums: Checksums,

@@ -445,7 +445,7 @@ fn scan(
         bos_token_id: None,
         pad_token_id: None,
         packing: Packing::Concatenate,
-        chunk_length: None,
+        chunk_length: chunks_of(index, last_end),
         checksums: Checksums {
             tokens: hash::bytes(tokens),
             index: hash::bytes(index),
@@ -453,6 +453,19 @@ fn scan(
             ids: None,
         },
     })
+}
+
+/// The chunk length that datatrove shuffled by (`shuffle_chunk_size`), which its files do not say: then a document ends
+/// with every chunk, and long documents are as long as one. Eight chunks that agree are taken for no accident, unless
+/// every document is a chunk of its own.
+fn chunks_of(index: &[u8], n_tokens: u64) -> Option<u64> {
+    let ends = || index.as_chunks::<8>().0.iter().map(|entry| u64::from_le_bytes(*entry));
+    let longest = std::iter::once(0).chain(ends()).zip(ends()).map(|(start, end)| end - start).max()?;
+    let chunks = n_tokens.checked_div(longest)?;
+    let boundaries = ends().scan(0, |last, end| Some((std::mem::replace(last, end) != end).then_some(end)));
+    let aligned = boundaries.flatten().filter(|end| end.is_multiple_of(longest)).count() as u64;
+    let documents = index.len() as u64 / 8;
+    (chunks >= 8 && n_tokens.is_multiple_of(longest) && aligned == chunks && documents > chunks).then_some(longest)
 }
 
 #[cfg(test)]

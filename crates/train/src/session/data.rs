@@ -59,6 +59,17 @@ pub(super) fn open_domains(
     recipe.data.validation.iter().map(domain).collect()
 }
 
+/// The samples of a run without its model: to look at its data.
+pub fn open_loader(recipe: &Train, tokenizer: &Tokenizer) -> Result<Loader, Failure> {
+    let layout = Layout {
+        sequence_length: recipe.train.sequence_length,
+        vocab_size: recipe.model.vocab_size.unwrap_or(tokenizer.vocab_size()) as u32,
+        document_masking: recipe.data.intra_document_masking,
+        reset_positions: recipe.data.reset_positions,
+    };
+    open_sources(recipe, layout, tokenizer)
+}
+
 /// What the samples before `next_sample` took from each source, against the weights (spec DMX-02): for `events.jsonl`.
 pub(super) fn consumption(loader: &Loader, next_sample: u64) -> Value {
     let plan = smolt_data::order::Plan::of(loader.mixture(), next_sample);
