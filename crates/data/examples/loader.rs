@@ -28,7 +28,8 @@ fn write(path: &Path) -> Outcome<()> {
     while writer.n_tokens() < 2_000_000 {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let length = 20 + (state >> 33) % 800;
-        let ids: Vec<u32> = (0..length).map(|i| ((state >> 20) + i * i) as u32 % 4095 + 1).chain([0]).collect();
+        let ids: Vec<u32> =
+            (0..length).map(|i| ((state >> 20) + i * i) as u32 % 4095 + 1).chain([0]).collect();
         writer.write_document(&ids, None)?;
     }
     writer.finish(None)?;
@@ -38,7 +39,8 @@ fn write(path: &Path) -> Outcome<()> {
 /// Opens a run of `steps` steps of 16 × 256 tokens in three stages and fills 2,000 batches.
 fn measure(folder: &Path, steps: u64) -> Outcome<()> {
     let start = Instant::now();
-    let layout = Layout { sequence_length: 256, vocab_size: 4096, document_masking: true, reset_positions: true };
+    let layout =
+        Layout { sequence_length: 256, vocab_size: 4096, document_masking: true, reset_positions: true };
     let source = |name: &str| -> Outcome<Source> {
         Ok(Source { name: name.into(), weight: 1.0, shard: Shard::open(&folder.join(format!("{name}.ds")))? })
     };

@@ -92,7 +92,7 @@ fn shuffled_chunks_are_recognised() {
     assert_eq!((shard().meta().chunk_length, shard().meta().packing), (Some(33), Packing::Concatenate));
     let loader = |sequence_length| {
         let layout =
-            Layout { sequence_length, vocab_size: 384, document_masking: true, reset_positions: true };
+            Layout { sequence_length, vocab_size: 512, document_masking: true, reset_positions: true };
         Loader::new(vec![Source { name: "a".into(), weight: 1.0, shard: shard() }], 1, layout)
     };
     loader(32).unwrap();

@@ -66,7 +66,9 @@ fn a_mix_shows_epochs_what_rises_and_what_falls_and_a_chart() {
     assert!(found["mix"]["sources"][0]["epochs"].as_f64().unwrap() > 0.1);
     let svg = std::fs::read_to_string(chart).unwrap();
     assert!(svg.starts_with("<svg") && svg.contains("learning rate"));
-    for (raise, words) in [("x=2", "no such name"), ("questions", "SOURCE=FACTOR"), ("questions=a", "not a number")] {
+    for (raise, words) in
+        [("x=2", "no such name"), ("questions", "SOURCE=FACTOR"), ("questions=a", "not a number")]
+    {
         let ran = run(["data", "mix", &recipe, "--raise", raise]);
         assert!(ran.code == Some(2) && ran.err.contains(words), "{}", ran.err);
     }
@@ -77,8 +79,9 @@ fn a_mix_shows_epochs_what_rises_and_what_falls_and_a_chart() {
 fn the_documents_of_a_batch_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name).display().to_string();
-    let documents: String =
-        (0..60).map(|i| format!("{{\"id\": \"page-{i}\", \"text\": \"the cat {i} sat {}\"}}\n", "on ".repeat(i))).collect();
+    let documents: String = (0..60)
+        .map(|i| format!("{{\"id\": \"page-{i}\", \"text\": \"the cat {i} sat {}\"}}\n", "on ".repeat(i)))
+        .collect();
     std::fs::write(at("in.jsonl"), documents).unwrap();
     let tokenizer = path("recipes/tests/kill-resume/tokenizer");
     run(["data", "tokenize", &at("in.jsonl"), "--tokenizer", &tokenizer, "--out", &at("a.ds")]).success();
@@ -100,20 +103,36 @@ fn the_documents_of_a_batch_are_named() {
         for document in documents {
             let number = document["id"].as_str().unwrap().strip_prefix("page-").unwrap();
             if document["first_token"] == 0 && document["tokens"] == document["document_tokens"] {
-                assert!(document["text"].as_str().unwrap().starts_with(&format!("the cat {number} sat")), "{document}");
+                assert!(
+                    document["text"].as_str().unwrap().starts_with(&format!("the cat {number} sat")),
+                    "{document}"
+                );
             }
         }
     }
     assert_eq!(found["label_tokens"], labels);
     let out = run(["data", "inspect", &at("r.toml"), "--step", "3", "--rows", "1"]).success();
-    assert!(out.contains("step 3 of 9") && out.contains("\"page-") && out.contains("3 more sequences"), "{out}");
+    assert!(
+        out.contains("step 3 of 9") && out.contains("\"page-") && out.contains("3 more sequences"),
+        "{out}"
+    );
     // The shard itself, and shards made from it.
     let shard = json(&["data", "inspect", &at("a.ds"), "--tokenizer", &tokenizer, "--rows", "5"]);
     assert_eq!(shard["documents"].as_array().unwrap().len(), 5);
     assert!(shard["documents"][0]["text"].as_str().unwrap().ends_with("<|endoftext|>"), "{shard}");
     let packed: Value = serde_json::from_str(
-        &run(["data", "pack", &at("a.ds"), "--mode", "best-fit", "--sequence-length", "31", "--out", &at("b.ds")])
-            .success(),
+        &run([
+            "data",
+            "pack",
+            &at("a.ds"),
+            "--mode",
+            "best-fit",
+            "--sequence-length",
+            "31",
+            "--out",
+            &at("b.ds"),
+        ])
+        .success(),
     )
     .unwrap();
     assert_eq!(packed["documents"], 60);
@@ -125,9 +144,15 @@ fn the_documents_of_a_batch_are_named() {
     // Another tokenizer than the recipe's is told before anything is read.
     run(["tokenizer", "train", &at("in.jsonl"), "--vocab-size", "384", "--out", &at("tok")]).success();
     let mut command = smolt();
-    command.args(["data", "inspect", &at("r.toml"), "--set"]).arg(format!("data.tokenizer={}/base", at("tok")));
+    command
+        .args(["data", "inspect", &at("r.toml"), "--set"])
+        .arg(format!("data.tokenizer={}/base", at("tok")));
     let refused = Ran::of(command);
-    assert!(refused.code == Some(2) && refused.err.contains("made with another tokenizer"), "{}", refused.err);
+    assert!(
+        refused.code == Some(2) && refused.err.contains("made with another tokenizer"),
+        "{}",
+        refused.err
+    );
 }
 
 #[test]

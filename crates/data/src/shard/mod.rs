@@ -465,7 +465,8 @@ fn chunks_of(index: &[u8], n_tokens: u64) -> Option<u64> {
     let boundaries = ends().scan(0, |last, end| Some((std::mem::replace(last, end) != end).then_some(end)));
     let aligned = boundaries.flatten().filter(|end| end.is_multiple_of(longest)).count() as u64;
     let documents = index.len() as u64 / 8;
-    (chunks >= 8 && n_tokens.is_multiple_of(longest) && aligned == chunks && documents > chunks).then_some(longest)
+    (chunks >= 8 && n_tokens.is_multiple_of(longest) && aligned == chunks && documents > chunks)
+        .then_some(longest)
 }
 
 #[cfg(test)]
