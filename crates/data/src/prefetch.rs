@@ -102,7 +102,7 @@ impl Prefetcher {
     }
 
     /// The next step's batch, and how long it was waited for. An error is that of the batch it stopped at.
-    pub fn next(&mut self) -> Result<(&GlobalBatch, Duration), Error> {
+    pub fn next_batch(&mut self) -> Result<(&GlobalBatch, Duration), Error> {
         let start = Instant::now();
         let mut state = self.shared.when(|state| state.ready.is_none() && !state.ended);
         match state.ready.take() {
@@ -187,10 +187,10 @@ mod tests {
         let mut here = GlobalBatch::new(3, 2, 8);
         for step in 2..22 {
             here.fill(&loader, step * 6).unwrap();
-            assert_eq!(*ahead.next().unwrap().0, here);
+            assert_eq!(*ahead.next_batch().unwrap().0, here);
             assert_eq!(here.label_tokens, loader.label_tokens(step * 6, 6));
         }
-        assert!(ahead.next().unwrap_err().to_string().contains("no batch is left"));
+        assert!(ahead.next_batch().unwrap_err().to_string().contains("no batch is left"));
     }
 
     #[test]
@@ -199,11 +199,11 @@ mod tests {
         let mut sound = loader(layout(8, true));
         Arc::get_mut(&mut sound).unwrap().set_vocab_size(40);
         let mut ahead = Prefetcher::start(sound, 3, 2, 0, 1000).unwrap();
-        let error = (0..1000).find_map(|_| ahead.next().map(|_| ()).err()).unwrap();
+        let error = (0..1000).find_map(|_| ahead.next_batch().map(|_| ()).err()).unwrap();
         assert!(matches!(error, Error::TokenOutOfRange { .. }), "{error}");
-        assert!(ahead.next().is_err());
+        assert!(ahead.next_batch().is_err());
         let mut ahead = Prefetcher::start(loader(layout(8, true)), 3, 2, 0, u64::MAX).unwrap();
-        ahead.next().unwrap();
+        ahead.next_batch().unwrap();
         drop(ahead);
     }
 }

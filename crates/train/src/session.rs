@@ -176,7 +176,7 @@ impl Session<'_> {
         let mut batches = self.prefetch()?;
         while self.trainer.step < last && stopped.is_none() {
             self.tell_stage()?;
-            let (batch, wait) = batches.next()?;
+            let (batch, wait) = batches.next_batch()?;
             let mut report = self.trainer.train_step(batch).map_err(|e| Failure::failed(e.to_string()))?;
             report.data_wait_seconds = wait.as_secs_f64();
             report.seconds += report.data_wait_seconds;

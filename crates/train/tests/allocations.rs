@@ -111,9 +111,9 @@ fn nothing_is_allocated_after_the_first_step() {
     for precision in [Precision::Fp32, Precision::Bf16] {
         let mut trainer = trainer(1, precision);
         let mut batches = batches();
-        trainer.train_step(batches.next().unwrap().0).unwrap();
+        trainer.train_step(batches.next_batch().unwrap().0).unwrap();
         for step in 2..12 {
-            let (bytes, report) = allocated(|| trainer.train_step(batches.next().unwrap().0));
+            let (bytes, report) = allocated(|| trainer.train_step(batches.next_batch().unwrap().0));
             report.unwrap();
             assert_eq!(bytes, 0, "{precision:?}: step {step}");
         }
@@ -129,7 +129,7 @@ fn nothing_is_allocated_after_the_first_step() {
         let mut trainer = trainer(2, precision);
         let (mut batches, mut quiet) = (batches(), 0);
         for _ in 0..200 {
-            let (bytes, report) = allocated(|| trainer.train_step(batches.next().unwrap().0));
+            let (bytes, report) = allocated(|| trainer.train_step(batches.next_batch().unwrap().0));
             report.unwrap();
             quiet = if bytes == 0 { quiet + 1 } else { 0 };
         }

@@ -85,8 +85,8 @@ fn documents_keep_their_names() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("a.ds");
     let named = |n: usize| Document {
-        id: (n % 3 != 0).then(|| format!("page \"{n}\"\n")),
-        text: if n % 7 == 0 { String::new() } else { format!("text {n}") },
+        id: (!n.is_multiple_of(3)).then(|| format!("page \"{n}\"\n")),
+        text: if n.is_multiple_of(7) { String::new() } else { format!("text {n}") },
         ..Document::default()
     };
     tokenize_documents((0..100).map(|n| Ok(named(n))), &encoder(&bytes), options(1, 2), &out).unwrap();
