@@ -120,7 +120,7 @@ fn the_documents_of_a_batch_are_named() {
     let shown = ["--tokenizer", &tokenizer, "--rows", "5", "--characters", "10000"];
     let shard = json(&[&["data", "inspect", &at("a.ds")], &shown[..]].concat());
     assert_eq!(shard["documents"].as_array().unwrap().len(), 5);
-    assert!(shard["documents"][0]["text"].as_str().unwrap().ends_with("<|endoftext|>"), "{shard}");
+    assert!(shard["documents"][0]["text"].as_str().unwrap().ends_with("<|im_end|>"), "{shard}");
     let packed: Value = serde_json::from_str(
         &run([
             "data",
