@@ -115,8 +115,10 @@ impl Prefetcher {
             }
         }
         drop(state);
+        // Before the thread is woken: it may be given this processor for a moment, which is no wait for data.
+        let waited = start.elapsed();
         self.shared.changed.notify_all();
-        Ok((&self.current, start.elapsed()))
+        Ok((&self.current, waited))
     }
 }
 
