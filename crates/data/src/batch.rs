@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use smolt_run::hash;
 
 use crate::error::Error;
-use crate::order::{Consumed, Mixture, SourceWeight};
-use crate::shard::{Packing, Shard};
+use crate::order::{Consumed, Mixture, Stage};
+use crate::shard::{Checksums, Packing, Shard};
 
 /// The label of a position that predicts nothing: padding, prompts, the last token of a masked document.
 pub const IGNORE_LABEL: u32 = u32::MAX;
@@ -117,24 +117,37 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Checks every shard against the layout and fixes the order.
+    /// Checks every shard against the layout and fixes the order: one mixture, by the sources' weights.
     pub fn new(sources: Vec<Source>, seed: u64, layout: Layout) -> Result<Self, Error> {
-        let mut weights = Vec::with_capacity(sources.len());
+        let weights = sources.iter().map(|source| source.weight).collect();
+        Self::staged(sources, vec![Stage { name: "all".into(), first_sample: 0, weights }], seed, layout)
+    }
+
+    /// The same with a mixture for each stage (spec `DMX-06`); the weights of the sources themselves are not used.
+    pub fn staged(
+        sources: Vec<Source>,
+        stages: Vec<Stage>,
+        seed: u64,
+        layout: Layout,
+    ) -> Result<Self, Error> {
+        let mut chunks = Vec::with_capacity(sources.len());
         for source in &sources {
             check_layout(&source.shard, layout)?;
-            weights.push(SourceWeight {
-                name: source.name.clone(),
-                weight: source.weight,
-                chunks: source.shard.n_tokens() / (layout.sequence_length as u64 + 1),
-            });
+            let length = layout.sequence_length as u64 + 1;
+            chunks.push((source.name.clone(), source.shard.n_tokens() / length));
         }
-        let mixture = Mixture::new(&weights, seed)?;
+        let mixture = Mixture::staged(&chunks, stages, seed)?;
         Ok(Self { sources, mixture, layout, seed })
     }
 
     /// How rows are laid out.
     pub fn layout(&self) -> Layout {
         self.layout
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_vocab_size(&mut self, vocab_size: u32) {
+        self.layout.vocab_size = vocab_size;
     }
 
     /// The sources, in the order of [`Loader::consumed`] and [`crate::order::SampleRef::source`].
@@ -173,43 +186,66 @@ impl Loader {
             .sum()
     }
 
-    fn locate(&self, sample: u64) -> (&Shard, u64) {
+    /// Where a sample comes from: its shard and its first token there.
+    pub fn locate(&self, sample: u64) -> (&Shard, u64) {
         let at = self.mixture.sample(sample);
         (&self.sources[at.source].shard, at.chunk * (self.layout.sequence_length as u64 + 1))
     }
 
-    /// Everything that decides which tokens sample *i* holds.
-    pub fn manifest(&self) -> Value {
-        let source = |source: &Source| {
+    /// Everything that decides which tokens the samples before `next_sample` held, and those after it in the same stage:
+    /// stages that have begun and the sources they draw from. Stages to come are no part of it.
+    pub fn manifest(&self, next_sample: u64) -> Value {
+        let begun: Vec<&Stage> = self
+            .mixture
+            .stages()
+            .enumerate()
+            .filter(|(number, stage)| *number == 0 || stage.first_sample < next_sample)
+            .map(|(_, stage)| stage)
+            .collect();
+        let drawn = |number: &usize| begun.iter().any(|stage| stage.weights[*number] > 0.0);
+        let drawn: Vec<usize> = (0..self.sources.len()).filter(drawn).collect();
+        let source = |&number: &usize| {
+            let source = &self.sources[number];
             let meta = source.shard.meta();
-            json!({
-                "name": source.name,
-                "weight": source.weight,
-                "n_tokens": meta.n_tokens,
-                "tokenizer_hash": meta.tokenizer_hash,
-                "tokens": meta.checksums.tokens,
-                "index": meta.checksums.index,
-                "loss": meta.checksums.loss,
-            })
+            let mut value = serde_json::Map::new();
+            value.insert("name".into(), source.name.as_str().into());
+            // In this place, because hashes of runs without stages are made of it.
+            if let [stage] = begun.as_slice() {
+                value.insert("weight".into(), stage.weights[number].into());
+            }
+            let Checksums { tokens, index, loss, .. } = &meta.checksums;
+            value.insert("n_tokens".into(), meta.n_tokens.into());
+            value.insert("tokenizer_hash".into(), json!(meta.tokenizer_hash));
+            value.extend([("tokens".into(), json!(tokens)), ("index".into(), json!(index))]);
+            value.insert("loss".into(), json!(loss));
+            Value::Object(value)
         };
-        json!({
+        let mut manifest = json!({
             "format_version": 1,
             "seed": self.seed,
             "sequence_length": self.layout.sequence_length,
             "document_masking": self.layout.document_masking,
             "reset_positions": self.layout.reset_positions,
-            "sources": self.sources.iter().map(source).collect::<Vec<_>>(),
-        })
+            "sources": drawn.iter().map(source).collect::<Vec<_>>(),
+        });
+        if let (2.., Value::Object(manifest)) = (begun.len(), &mut manifest) {
+            let stage = |stage: &&Stage| {
+                let weights: Vec<f64> = drawn.iter().map(|&number| stage.weights[number]).collect();
+                json!({"first_sample": stage.first_sample, "weights": weights})
+            };
+            manifest.insert("stages".into(), begun.iter().map(stage).collect());
+        }
+        manifest
     }
 
     /// BLAKE3 of [`Loader::manifest`], in hex: saved with each checkpoint.
-    pub fn manifest_hash(&self) -> String {
-        hash::bytes(self.manifest().to_string().as_bytes())
+    pub fn manifest_hash(&self, next_sample: u64) -> String {
+        hash::bytes(self.manifest(next_sample).to_string().as_bytes())
     }
 
-    /// Refuses to go on with other data than `saved`, the hash kept in a checkpoint.
-    pub fn check_manifest(&self, saved: &str) -> Result<(), Error> {
-        let current = self.manifest_hash();
+    /// Refuses to go on from `next_sample` with other data than `saved`, the hash kept in a checkpoint.
+    pub fn check_manifest(&self, saved: &str, next_sample: u64) -> Result<(), Error> {
+        let current = self.manifest_hash(next_sample);
         if current == saved {
             return Ok(());
         }
@@ -226,11 +262,16 @@ pub(crate) fn check_layout(shard: &Shard, layout: Layout) -> Result<(), Error> {
         )));
     }
     let (meta, chunk) = (shard.meta(), layout.sequence_length as u64 + 1);
-    if meta.packing == Packing::Whole && meta.chunk_length != Some(chunk) {
+    let wrong = match meta.packing {
+        Packing::Whole => meta.chunk_length != Some(chunk),
+        Packing::Concatenate => meta.chunk_length.is_some_and(|length| length != chunk),
+    };
+    if wrong {
+        let how = if meta.packing == Packing::Whole { "packed whole" } else { "shuffled" };
         return Err(Error::shard(
             shard.path(),
             format!(
-                "packed whole in chunks of {} tokens, but sequence length {} needs {chunk}; tokenize it again or change the sequence length",
+                "{how} in chunks of {} tokens, but sequence length {} needs {chunk}; tokenize it again or change the sequence length",
                 meta.chunk_length.unwrap_or(0),
                 layout.sequence_length
             ),

@@ -61,6 +61,9 @@ pub fn fuzz_archive(data: &[u8]) {
 /// Any bytes as a Parquet file.
 pub fn fuzz_parquet(data: &[u8]) {
     read_all(data, Format::Parquet, "text");
+/// Any bytes as the names of a shard's documents.
+pub fn fuzz_ids(data: &[u8]) {
+    let _ = crate::shard::parse_ids(Path::new("fuzz.ds.ids"), Cursor::new(data), &[0, 1, 5, 1 << 40].into());
 }
 
 /// Any bytes as the four files of a shard, then read as training and validation batches.
@@ -123,6 +126,10 @@ mod tests {
             ("parquet", super::fuzz_parquet),
         ];
         for (folder, target) in targets {
+        for (folder, target) in [
+            ("shard", super::fuzz_shard as fn(&[u8])),
+            ("ids", super::fuzz_ids),
+        ] {
             let mut replayed = 0;
             for entry in std::fs::read_dir(root.join(folder)).unwrap() {
                 target(&std::fs::read(entry.unwrap().path()).unwrap());

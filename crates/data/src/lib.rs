@@ -9,8 +9,12 @@ pub mod error;
 pub mod format;
 mod fuzz;
 pub mod leaves;
+pub mod lengths;
 pub mod order;
+pub mod pack;
+pub mod prefetch;
 pub mod shard;
+pub mod shuffle_check;
 pub mod tinytown;
 pub mod tokenize;
 pub mod validation;
@@ -18,3 +22,4 @@ pub mod validation;
 pub use error::Error;
 #[doc(hidden)]
 pub use fuzz::{fuzz_archive, fuzz_csv, fuzz_jsonl, fuzz_parquet, fuzz_shard, fuzz_warc};
+pub use fuzz::{fuzz_ids, fuzz_jsonl, fuzz_shard};

@@ -62,7 +62,9 @@ fn metrics(run: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let line = |line| {
         let mut value: Value = serde_json::from_str(line).unwrap();
-        assert!(value.as_object_mut().unwrap().remove("tokens_per_second").is_some());
+        for timing in ["tokens_per_second", "data_wait_ms"] {
+            assert!(value.as_object_mut().unwrap().remove(timing).is_some());
+        }
         value
     };
     text.lines().map(line).collect()

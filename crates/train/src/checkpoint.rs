@@ -31,6 +31,9 @@ pub struct State {
     pub seed: u64,
     /// Hash of the data: shards, weights, sequence length.
     pub data_manifest: String,
+    /// The same of the stages that have begun, where more are to come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_begun: Option<String>,
     /// `fp32` or `bf16`.
     pub precision: String,
     /// Instruction-set path; another one continues with other bits.

@@ -10,7 +10,10 @@ use smolt_tensor::gemm::Precision;
 use smolt_tensor::isa::Isa;
 use std::path::{Path, PathBuf};
 
+mod data;
+
 pub use crate::schedule::{Decay, Wsd};
+pub use data::{Data, HeldOut, Mix, Source, Stage, Stated};
 pub use smolt_arch::memory::Recompute;
 pub use smolt_arch::settings::Model;
 
@@ -31,38 +34,6 @@ recipe! {
         pub schedule: Schedule,
         /// How the work is cut.
         pub train: Loop,
-    }
-
-    /// Token shards and how they are read.
-    pub struct Data {
-        /// Folder with tokenizer.json.
-        pub tokenizer: String,
-        /// What is trained on.
-        pub sources: Vec<Source>,
-        /// What is held out, one loss each.
-        pub validation: Vec<HeldOut> = Vec::new(),
-        /// Tokens see only their own document (spec PKD-03).
-        pub intra_document_masking: bool = true,
-        /// Positions start anew with each document; off, they count along the sequence.
-        pub reset_positions: bool = true,
-    }
-
-    /// A token shard in the mixture.
-    pub struct Source {
-        /// Its name in logs.
-        pub name: String,
-        /// The `.ds` file.
-        pub path: String,
-        /// Its share of the tokens, relative to the others.
-        pub weight: f64 = 1.0,
-    }
-
-    /// A token shard for validation.
-    pub struct HeldOut {
-        /// The domain's name.
-        pub name: String,
-        /// The `.ds` file.
-        pub path: String,
     }
 
     /// AdamW (spec OPT-02); weight decay spares embeddings and norms (STB-02).
@@ -132,6 +103,7 @@ impl Train {
         self.batch_shape()?;
         self.optimizer.check()?;
         self.wsd()?;
+        self.stages()?;
         if self.model.from.is_none() {
             let mut shape = self.model.clone();
             // Left to the tokenizer and the sequence length: any size does for checking the rest.
@@ -217,9 +189,7 @@ impl Train {
     /// Makes relative paths relative to `base`, the recipe's folder.
     pub fn anchor(&mut self, base: &Path) {
         let anchor = |path: &mut String| *path = base.join(PathBuf::from(&*path)).display().to_string();
-        anchor(&mut self.data.tokenizer);
-        self.data.sources.iter_mut().for_each(|s| anchor(&mut s.path));
-        self.data.validation.iter_mut().for_each(|s| anchor(&mut s.path));
+        self.data.map_paths(anchor);
         self.model.from.iter_mut().for_each(anchor);
     }
 }

@@ -7,21 +7,29 @@ use crate::trainer::{StepReport, Trainer};
 use crate::validate::{Domain, DomainLoss, Validator};
 use serde_json::{Map, Value, json};
 use smolt_arch::ModelConfig;
-use smolt_data::batch::{Layout, Loader, Source};
-use smolt_data::shard::Shard;
-use smolt_data::validation::Validation;
+use smolt_data::batch::Loader;
+use smolt_data::order::Plan;
+use smolt_data::prefetch::Prefetcher;
 use smolt_model::folder::Loaded;
 use smolt_run::error::{Failure, FileError};
 use smolt_run::folder::RunFolder;
 use smolt_run::metrics::JsonlWriter;
+use smolt_run::resources;
 use smolt_run::signal::{self, Signal};
 use smolt_run::tensorboard::EventWriter;
-use smolt_run::{recipe, resources};
 use smolt_tensor::Cpu;
 use smolt_tensor::gemm::Precision;
 use smolt_text::tokenizer::Tokenizer;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+mod data;
+mod lock;
+
+pub use data::open_loader;
+use data::{layout, open_domains, open_sources};
+use lock::{check_lock, keep_precision, write_lock};
 
 /// Hears what happens; the command line draws it.
 pub trait StepHook {
@@ -77,6 +85,8 @@ pub struct Options<'a> {
     pub out: &'a Path,
     /// Continue what the folder holds.
     pub resume: bool,
+    /// On resume, stages that have not begun may differ from those the run was started with.
+    pub change_stages: bool,
     /// Threads and instruction set.
     pub cpu: Cpu,
     /// The program's version and arguments, for `environment.json`.
@@ -89,7 +99,7 @@ struct Session<'a> {
     folder: RunFolder,
     recipe: Train,
     trainer: Trainer,
-    loader: Loader,
+    loader: Arc<Loader>,
     domains: Vec<Domain>,
     validator: Option<Validator>,
     extras: Vec<PathBuf>,
@@ -113,13 +123,13 @@ pub fn run(mut recipe: Train, options: Options<'_>, hook: &mut dyn StepHook) -> 
     let folder = RunFolder::create_or_resume(options.out, options.resume)?;
     keep_precision(&folder, &mut recipe)?;
     recipe.resolve(isa, tokenizer.vocab_size());
-    check_lock(&folder, &recipe)?;
+    let changed = check_lock(&folder, &recipe, options.change_stages)?;
 
     // Nothing the size of the model is allocated before the model, its memory and its data were found fit.
     let config = model_config(&recipe, &tokenizer)?;
     let predicted_memory = check_memory(&recipe, &config, threads)?;
     let layout = layout(&recipe, &config)?;
-    let loader = open_sources(&recipe, layout)?;
+    let loader = Arc::new(open_sources(&recipe, layout, &tokenizer)?);
     let domains = open_domains(&recipe, layout, &tokenizer)?;
     let precision = recipe.train.precision.resolve(isa);
     let policy = recipe.policy(precision)?;
@@ -132,9 +142,15 @@ pub fn run(mut recipe: Train, options: Options<'_>, hook: &mut dyn StepHook) -> 
     });
     let extras = companions(&tokenizer_dir);
     // Not before everything was found fit, so that a recipe that was refused can be mended and run in the same folder.
-    write_lock(&folder, &recipe)?;
+    // One that changes stages is written once the checkpoint was found to agree with what has begun.
+    write_lock(&folder, &recipe, false)?;
     folder.write_environment(options.version, options.args)?;
-    let (trainer, metrics, events) = restore(&folder, &recipe, trainer, &loader, hook)?;
+    let change = options.change_stages.then_some(changed);
+    let (trainer, metrics, events) = restore(&folder, &recipe, trainer, &loader, change, hook)?;
+    if trainer.step == 0 {
+        let samples = recipe.train.train_steps.saturating_mul(recipe.train.global_batch_size as u64);
+        Plan::of(loader.mixture(), samples).warnings().iter().for_each(|warning| hook.note(warning));
+    }
     let board = EventWriter::create(&folder.join("tensorboard"), trainer.step + 1, now())?;
     hook.start(&Start {
         parameters: trainer.model.layout().count(),
@@ -157,8 +173,13 @@ impl Session<'_> {
         let mut validation = Vec::new();
         let mut checkpoint = None;
         let mut stopped = signal::requested();
+        let mut batches = self.prefetch()?;
         while self.trainer.step < last && stopped.is_none() {
-            let report = self.trainer.train_step(&self.loader).map_err(|e| Failure::failed(e.to_string()))?;
+            self.tell_stage()?;
+            let (batch, wait) = batches.next_batch()?;
+            let mut report = self.trainer.train_step(batch).map_err(|e| Failure::failed(e.to_string()))?;
+            report.data_wait_seconds = wait.as_secs_f64();
+            report.seconds += report.data_wait_seconds;
             tokens += report.tokens;
             seconds += report.seconds;
             let step = report.step;
@@ -191,6 +212,27 @@ impl Session<'_> {
         Ok(Summary { step: self.trainer.step, stopped, checkpoint, validation, tokens_per_second })
     }
 
+    /// Reads the batches of the steps that are left, one step ahead.
+    fn prefetch(&self) -> Result<Prefetcher, Failure> {
+        let t = &self.recipe.train;
+        let (rows, leaves) = (t.micro_batch_size, t.global_batch_size / t.micro_batch_size);
+        let steps = t.train_steps.saturating_sub(self.trainer.step);
+        Ok(Prefetcher::start(Arc::clone(&self.loader), leaves, rows, self.trainer.next_sample(), steps)?)
+    }
+
+    /// At the first step of a stage after the first, says so.
+    fn tell_stage(&mut self) -> Result<(), Failure> {
+        let (loader, first) = (Arc::clone(&self.loader), self.trainer.next_sample());
+        match loader.mixture().stages().skip(1).find(|stage| stage.first_sample == first) {
+            Some(stage) => {
+                let step = self.trainer.step + 1;
+                self.hook.note(&format!("step {step}: stage \"{}\" begins", stage.name));
+                self.event("stage", json!({"step": step, "name": stage.name}))
+            }
+            None => Ok(()),
+        }
+    }
+
     fn validate(&mut self) -> Result<Vec<DomainLoss>, Failure> {
         let Some(validator) = &mut self.validator else { return Ok(Vec::new()) };
         let t = &self.trainer;
@@ -215,6 +257,7 @@ impl Session<'_> {
             ("accuracy", r.accuracy),
             ("log_z_squared", r.z),
             ("tokens_per_second", tokens_per_second),
+            ("data_wait_ms", 1e3 * r.data_wait_seconds),
         ] {
             line.insert(name.into(), value.into());
             scalars.push((format!("train/{name}"), value));
@@ -249,12 +292,15 @@ impl Session<'_> {
         self.metrics.sync()?;
         self.board.sync()?;
         let t = &self.trainer;
+        let data_manifest = self.loader.manifest_hash(u64::MAX);
+        let begun = self.loader.manifest_hash(t.next_sample());
         let state = State {
             format_version: checkpoint::FORMAT_VERSION,
             step: t.step,
             next_sample: t.next_sample(),
             seed: self.recipe.seed,
-            data_manifest: self.loader.manifest_hash(),
+            data_begun: (begun != data_manifest).then_some(begun),
+            data_manifest,
             precision: self.recipe.train.precision.to_string(),
             isa: t.cpu.isa.to_string(),
         };
@@ -268,6 +314,8 @@ impl Session<'_> {
         };
         let path = checkpoint::save(self.folder.path(), &contents).map_err(failed)?;
         self.event("checkpoint", json!({"step": state.step}))?;
+        let detail = data::consumption(&self.loader, state.next_sample);
+        self.event("data", json!({"step": state.step, "consumed": detail}))?;
         checkpoint::prune(self.folder.path(), self.recipe.train.checkpoints_kept).map_err(failed)?;
         Ok(path)
     }
@@ -287,81 +335,6 @@ fn failed(error: checkpoint::Error) -> Failure {
 
 fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map(|d| d.as_secs_f64()).unwrap_or_default()
-}
-
-fn lock_path(folder: &RunFolder) -> PathBuf {
-    folder.join("recipe.lock.toml")
-}
-
-fn write_lock(folder: &RunFolder, resolved: &Train) -> Result<(), FileError> {
-    let path = lock_path(folder);
-    if path.exists() { Ok(()) } else { smolt_run::atomic::write(&path, recipe::to_toml(resolved).as_bytes()) }
-}
-
-/// `auto` was decided when the run started: another machine goes on with the same arithmetic.
-fn keep_precision(folder: &RunFolder, recipe: &mut Train) -> Result<(), Failure> {
-    let path = folder.join("recipe.lock.toml");
-    if recipe.train.precision == PrecisionSetting::Auto && path.exists() {
-        recipe.train.precision = recipe::load::<Train>(&path, &[])?.train.precision;
-    }
-    Ok(())
-}
-
-/// Compares the recipe with the one the run was started with, `recipe.lock.toml`, if it was.
-fn check_lock(folder: &RunFolder, resolved: &Train) -> Result<(), Failure> {
-    let path = lock_path(folder);
-    if !path.exists() {
-        return Ok(());
-    }
-    let locked: Train = recipe::load(&path, &[])?;
-    let (was, is) = (recipe::to_json(&without_folders(&locked)), recipe::to_json(&without_folders(resolved)));
-    if was == is {
-        return Ok(());
-    }
-    let mut changed = Vec::new();
-    differences("", &was, &is, &mut changed);
-    Err(Failure::bad_input(format!(
-        "{}: the run was started with another recipe: {}; restore it, or choose another --out",
-        path.display(),
-        changed.join(", ")
-    )))
-}
-
-/// The recipe with the names of its files only. Where they lie may change (a move, another working directory); what is
-/// in them is compared by the data's manifest.
-fn without_folders(recipe: &Train) -> Train {
-    let mut recipe = recipe.clone();
-    let name = |path: &mut String| {
-        if let Some(name) = Path::new(&*path).file_name() {
-            *path = name.to_string_lossy().into_owned();
-        }
-    };
-    name(&mut recipe.data.tokenizer);
-    recipe.data.sources.iter_mut().for_each(|s| name(&mut s.path));
-    recipe.data.validation.iter_mut().for_each(|s| name(&mut s.path));
-    recipe.model.from.iter_mut().for_each(name);
-    recipe
-}
-
-fn differences(path: &str, was: &Value, is: &Value, out: &mut Vec<String>) {
-    match (was, is) {
-        (Value::Object(a), Value::Object(b)) => {
-            let mut keys: Vec<&String> = a.keys().chain(b.keys()).collect();
-            keys.sort();
-            keys.dedup();
-            for key in keys {
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                differences(
-                    &path,
-                    a.get(key).unwrap_or(&Value::Null),
-                    b.get(key).unwrap_or(&Value::Null),
-                    out,
-                );
-            }
-        }
-        _ if was != is => out.push(format!("{path} was {was}, now {is}")),
-        _ => {}
-    }
 }
 
 /// The configuration to train; tokens that end texts and fill batches are the tokenizer's.
@@ -388,44 +361,6 @@ fn load_model(recipe: &Train, config: ModelConfig) -> Result<Loaded, Failure> {
     let mut loaded = Loaded::load(Path::new(dir)).map_err(|e| Failure::bad_input(e.to_string()))?;
     loaded.model.set_config(|c| *c = config);
     Ok(loaded)
-}
-
-/// How samples are laid out for the model.
-fn layout(recipe: &Train, config: &ModelConfig) -> Result<Layout, Failure> {
-    let t = &recipe.train;
-    if t.sequence_length > config.max_position_embeddings {
-        return Err(Failure::bad_input(format!(
-            "train.sequence_length ({}) exceeds the model's max_position_embeddings ({})",
-            t.sequence_length, config.max_position_embeddings
-        )));
-    }
-    Ok(Layout {
-        sequence_length: t.sequence_length,
-        vocab_size: config.vocab_size as u32,
-        document_masking: recipe.data.intra_document_masking,
-        reset_positions: recipe.data.reset_positions,
-    })
-}
-
-fn open_sources(recipe: &Train, layout: Layout) -> Result<Loader, Failure> {
-    if recipe.data.sources.is_empty() {
-        return Err(Failure::bad_input("data.sources is empty; name at least one shard"));
-    }
-    let sources = recipe.data.sources.iter().map(|s| {
-        Ok(Source { name: s.name.clone(), weight: s.weight, shard: Shard::open(Path::new(&s.path))? })
-    });
-    Ok(Loader::new(sources.collect::<Result<_, smolt_data::Error>>()?, recipe.seed, layout)?)
-}
-
-fn open_domains(recipe: &Train, layout: Layout, tokenizer: &Tokenizer) -> Result<Vec<Domain>, Failure> {
-    let ids = 0..tokenizer.vocab_size() as u32;
-    let token_bytes: Vec<u32> = ids.map(|id| tokenizer.token_bytes(id).len() as u32).collect();
-    let domain = |d: &crate::recipe::HeldOut| {
-        let data = Validation::new(Shard::open(Path::new(&d.path))?, layout)?;
-        let label_bytes = data.label_bytes(&token_bytes)?;
-        Ok(Domain { name: d.name.clone(), data, label_bytes })
-    };
-    recipe.data.validation.iter().map(domain).collect()
 }
 
 /// Files that make a checkpoint a complete Hugging Face folder.
@@ -468,12 +403,24 @@ fn precision_policy(precision: Precision) -> &'static str {
     }
 }
 
+/// Refuses other data than the run was started with; with `change_stages`, other data than it has seen.
+fn check_data(loader: &Loader, state: &State, change_stages: bool) -> Result<(), smolt_data::Error> {
+    match loader.check_manifest(&state.data_manifest, u64::MAX) {
+        Err(_) if change_stages => {
+            let begun = state.data_begun.as_ref().unwrap_or(&state.data_manifest);
+            loader.check_manifest(begun, state.next_sample)
+        }
+        checked => checked,
+    }
+}
+
 /// Brings the trainer to the newest whole checkpoint of a resumed run, and the logs to the same step.
 fn restore(
     folder: &RunFolder,
     recipe: &Train,
     mut trainer: Trainer,
     loader: &Loader,
+    change_stages: Option<Option<Value>>,
     hook: &mut dyn StepHook,
 ) -> Result<(Trainer, JsonlWriter, JsonlWriter), Failure> {
     let mut events = JsonlWriter::append(&folder.join("events.jsonl"))?;
@@ -484,7 +431,7 @@ fn restore(
         write_event(&mut events, "damaged", json!({"reason": damage.to_string()}))?;
     }
     if let Some((path, state)) = found {
-        loader.check_manifest(&state.data_manifest)?;
+        check_data(loader, &state, change_stages.is_some())?;
         let precision: Result<PrecisionSetting, _> = state.precision.parse();
         if precision.ok() != Some(recipe.train.precision) {
             return Err(Failure::bad_input(format!(
@@ -505,6 +452,10 @@ fn restore(
         trainer.step = state.step;
         hook.note(&format!("resumed from {}", path.display()));
         write_event(&mut events, "resume", json!({"step": state.step}))?;
+        if let Some(was) = change_stages.flatten() {
+            write_event(&mut events, "stages", json!({"step": state.step, "was": was}))?;
+            write_lock(folder, recipe, true)?;
+        }
     } else {
         if !damaged.is_empty() {
             return Err(Failure::bad_input(format!(

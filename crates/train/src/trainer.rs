@@ -5,7 +5,8 @@ use crate::optimizer::AdamW;
 use crate::routing::{Balance, RoutingReport};
 use crate::schedule::Wsd;
 use smolt_arch::memory::Recompute;
-use smolt_data::batch::{Batch, Loader};
+use smolt_data::batch::Batch;
+use smolt_data::prefetch::GlobalBatch;
 use smolt_model::Transformer;
 use smolt_model::transformer::LossPass;
 use smolt_tensor::Cpu;
@@ -32,8 +33,10 @@ pub struct StepReport {
     pub label_tokens: u64,
     /// Tokens in the global batch.
     pub tokens: u64,
-    /// Wall time.
+    /// Wall time, the wait for data included.
     pub seconds: f64,
+    /// Of it, the wait for data that were not read ahead in time (spec MYS-01).
+    pub data_wait_seconds: f64,
     /// How experts were used, where there are any.
     pub routing: Option<RoutingReport>,
 }
@@ -41,9 +44,6 @@ pub struct StepReport {
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
-    /// The data.
-    #[error(transparent)]
-    Data(#[from] smolt_data::Error),
     /// The model left the numbers.
     #[error(
         "step {step}: loss {loss} and gradient norm {grad_norm} are not finite; lower optimizer.learning_rate or \
@@ -98,7 +98,6 @@ pub struct Trainer {
     schedule: Wsd,
     peak_lr: f64,
     pass: LossPass,
-    batch: Batch,
     tree: LeafTree,
     balance: Option<Balance>,
 }
@@ -127,7 +126,6 @@ impl Trainer {
         Trainer {
             balance: Balance::of(&model, n, policy.shape.leaves(), policy.precision),
             pass: model.training_pass(n, policy.precision, policy.z_loss, policy.recompute),
-            batch: Batch::new(policy.shape.micro_batch_size, policy.shape.sequence_length),
             tree: LeafTree::new(weights.len()),
             shape: policy.shape,
             schedule: policy.schedule,
@@ -155,19 +153,24 @@ impl Trainer {
         self.pass.program.profile();
     }
 
-    /// Trains on the next global batch.
-    pub fn train_step(&mut self, loader: &Loader) -> Result<StepReport, StepError> {
+    /// Room for a global batch, to be filled with the samples from [`Trainer::next_sample`] on.
+    pub fn global_batch(&self) -> GlobalBatch {
+        let shape = &self.shape;
+        GlobalBatch::new(shape.leaves(), shape.micro_batch_size, shape.sequence_length)
+    }
+
+    /// Trains on a global batch, which begins at [`Trainer::next_sample`].
+    pub fn train_step(&mut self, batch: &GlobalBatch) -> Result<StepReport, StepError> {
         let start = Instant::now();
-        let first = self.next_sample();
-        let label_tokens = loader.label_tokens(first, self.shape.global_batch_size as u64);
+        debug_assert_eq!((batch.first_sample, batch.leaves.len()), (self.next_sample(), self.shape.leaves()));
+        let label_tokens = batch.label_tokens;
         // The whole batch's label count scales each leaf's sum, so masks and packing never change
         // the normalisation.
         let scale = 1.0 / label_tokens.max(1) as f32;
         let (mut nll, mut z, mut correct) = (0.0, 0.0, 0);
-        self.count_routes(loader, first)?;
-        for leaf in 0..self.shape.leaves() {
-            self.fill(loader, first, leaf)?;
-            self.run_leaf(scale);
+        self.count_routes(batch);
+        for leaf in &batch.leaves {
+            self.run_leaf(leaf, scale);
             let totals = self.pass.loss.totals(&self.pass.program);
             nll += totals.nll_sum;
             z += totals.z_sum;
@@ -195,36 +198,26 @@ impl Trainer {
             label_tokens,
             tokens: (self.shape.global_batch_size * self.shape.sequence_length) as u64,
             seconds: start.elapsed().as_secs_f64(),
+            data_wait_seconds: 0.0,
             routing: self.balance.as_ref().map(Balance::report),
         })
     }
 
-    fn fill(&mut self, loader: &Loader, first: u64, leaf: usize) -> Result<(), StepError> {
-        let sample = first + (leaf * self.shape.micro_batch_size) as u64;
-        Ok(loader.fill(sample, self.shape.micro_batch_size, self.batch.as_mut())?)
-    }
-
     /// Where routers' losses look at the whole global batch, runs it forward once to count (spec MOE-08).
-    fn count_routes(&mut self, loader: &Loader, first: u64) -> Result<(), StepError> {
-        let Some(balance) = &mut self.balance else { return Ok(()) };
+    fn count_routes(&mut self, batch: &GlobalBatch) {
+        let Some(balance) = &mut self.balance else { return };
         balance.begin();
         if !balance.counts_ahead() {
-            return Ok(());
+            return;
         }
-        for leaf in 0..self.shape.leaves() {
-            self.fill(loader, first, leaf)?;
-            if let Some(balance) = &mut self.balance {
-                balance.count_ahead(&self.cpu, &self.model, &self.weights, &self.batch);
-            }
+        for leaf in &batch.leaves {
+            balance.count_ahead(&self.cpu, &self.model, &self.weights, leaf);
         }
-        if let Some(balance) = &mut self.balance {
-            balance.tell(&mut self.pass);
-        }
-        Ok(())
+        balance.tell(&mut self.pass);
     }
 
-    fn run_leaf(&mut self, scale: f32) {
-        fill_inputs(&mut self.pass, &self.batch, scale, 1.0 / self.shape.leaves() as f32);
+    fn run_leaf(&mut self, leaf: &Batch, scale: f32) {
+        fill_inputs(&mut self.pass, leaf, scale, 1.0 / self.shape.leaves() as f32);
         self.pass.program.run(Run {
             cpu: &self.cpu,
             layout: self.model.layout(),

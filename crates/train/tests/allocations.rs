@@ -8,6 +8,7 @@ mod world;
 
 use smolt_arch::ModelConfig;
 use smolt_data::batch::{Layout, Loader, Source};
+use smolt_data::prefetch::Prefetcher;
 use smolt_data::shard::Shard;
 use smolt_data::validation::Validation;
 use smolt_model::folder::Loaded;
@@ -19,6 +20,7 @@ use smolt_train::recipe::{Decay, Wsd};
 use smolt_train::trainer::{BatchShape, Policy, Trainer};
 use smolt_train::validate::{Domain, Validator};
 use std::alloc::{GlobalAlloc, Layout as Block, System};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const LENGTH: usize = 32;
@@ -102,17 +104,20 @@ fn nothing_is_allocated_after_the_first_step() {
     let world = world::World::new();
     let shard = Shard::open(&world.path("train.ds")).unwrap();
     let source = Source { name: "stories".into(), weight: 1.0, shard };
-    let loader = Loader::new(vec![source], 7, layout()).unwrap();
+    let loader = Arc::new(Loader::new(vec![source], 7, layout()).unwrap());
+    let batches = || Prefetcher::start(Arc::clone(&loader), 4, 2, 0, u64::MAX).unwrap();
     let data = Validation::new(Shard::open(&world.path("held-out.ds")).unwrap(), layout()).unwrap();
     let domain = Domain { name: "held out".into(), data, label_bytes: 1 };
     for precision in [Precision::Fp32, Precision::Bf16] {
         let mut trainer = trainer(1, precision);
-        trainer.train_step(&loader).unwrap();
+        let mut batches = batches();
+        trainer.train_step(batches.next_batch().unwrap().0).unwrap();
         for step in 2..12 {
-            let (bytes, report) = allocated(|| trainer.train_step(&loader));
+            let (bytes, report) = allocated(|| trainer.train_step(batches.next_batch().unwrap().0));
             report.unwrap();
             assert_eq!(bytes, 0, "{precision:?}: step {step}");
         }
+        drop(batches);
         let mut validator = Validator::new(&trainer.model, 2, LENGTH, precision);
         let mut validate =
             || allocated(|| validator.run(&trainer.cpu, &trainer.model, &trainer.weights, &domain).unwrap());
@@ -122,9 +127,9 @@ fn nothing_is_allocated_after_the_first_step() {
     for precision in [Precision::Fp32, Precision::Bf16] {
         // A thread grows its scratch when it first meets a task, which may be some steps on: then no more.
         let mut trainer = trainer(2, precision);
-        let mut quiet = 0;
+        let (mut batches, mut quiet) = (batches(), 0);
         for _ in 0..200 {
-            let (bytes, report) = allocated(|| trainer.train_step(&loader));
+            let (bytes, report) = allocated(|| trainer.train_step(batches.next_batch().unwrap().0));
             report.unwrap();
             quiet = if bytes == 0 { quiet + 1 } else { 0 };
         }

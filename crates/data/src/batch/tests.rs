@@ -1,4 +1,5 @@
 use super::*;
+use crate::order::Stage;
 use proptest::prelude::*;
 use std::path::Path;
 
@@ -83,7 +84,7 @@ fn wrong_settings_are_refused() {
 fn the_manifest_sees_data_weights_seed_and_length() {
     let documents = [(0..100).collect::<Vec<u32>>()];
     let base = loader(&documents, layout(4, true));
-    base.check_manifest(&base.manifest_hash()).unwrap();
+    base.check_manifest(&base.manifest_hash(9), 9).unwrap();
     let mut other = documents.clone();
     other[0][5] += 1;
     for changed in [
@@ -97,9 +98,83 @@ fn the_manifest_sees_data_weights_seed_and_length() {
         )
         .unwrap(),
     ] {
-        let error = changed.check_manifest(&base.manifest_hash()).unwrap_err();
+        let error = changed.check_manifest(&base.manifest_hash(9), 9).unwrap_err();
         assert!(matches!(error, Error::ManifestChanged { .. }));
     }
+}
+
+/// A manifest covers what has begun: stages to come may change, those begun may not.
+#[test]
+fn the_manifest_covers_the_stages_that_have_begun() {
+    let documents = [(0..400).collect::<Vec<u32>>()];
+    let other = [(400..800).collect::<Vec<u32>>()];
+    let staged = |stages: &[(u64, [f64; 2])], second: &[Vec<u32>]| {
+        let source = |name: &str, documents| Source {
+            name: name.into(),
+            weight: 1.0,
+            shard: shard(documents, None, None),
+        };
+        let stage = |&(first_sample, weights): &(u64, [f64; 2])| Stage {
+            name: first_sample.to_string(),
+            first_sample,
+            weights: weights.to_vec(),
+        };
+        let sources = vec![source("a", &documents[..]), source("b", second)];
+        Loader::staged(sources, stages.iter().map(stage).collect(), 1, layout(4, true)).unwrap()
+    };
+    let both = staged(&[(0, [1.0, 0.0]), (20, [0.5, 0.5])], &documents);
+    let changes = [
+        staged(&[(0, [1.0, 0.0])], &documents),
+        staged(&[(0, [1.0, 0.0]), (20, [0.4, 0.6])], &documents),
+        staged(&[(0, [1.0, 0.0]), (20, [0.5, 0.5])], &other),
+        staged(&[(0, [1.0, 0.0]), (21, [0.5, 0.5])], &documents),
+        // The plain form is the same as one stage.
+        loader(&documents, layout(4, true)),
+    ];
+    for (number, changed) in changes.iter().enumerate() {
+        for next_sample in [1, 19, 20] {
+            changed.check_manifest(&both.manifest_hash(next_sample), next_sample).unwrap();
+        }
+        assert!(changed.check_manifest(&both.manifest_hash(21), 21).is_err(), "{number}");
+    }
+    let first = staged(&[(0, [1.0, 0.1]), (20, [0.5, 0.5])], &documents);
+    assert!(first.check_manifest(&both.manifest_hash(1), 1).is_err());
+    let early = staged(&[(0, [1.0, 0.0]), (10, [0.5, 0.5])], &documents);
+    early.check_manifest(&both.manifest_hash(10), 10).unwrap();
+    assert!(early.check_manifest(&both.manifest_hash(11), 11).is_err());
+}
+
+/// Checkpoints of runs without stages resume under every version: the text that is hashed must not change.
+#[test]
+fn the_manifest_of_a_plain_mixture_is_as_it_always_was() {
+    let loader = loader(&[vec![1, 2, 3, 4, 5, 6]], layout(2, true));
+    let text = loader.manifest(1).to_string();
+    let keys: Vec<&str> = text
+        .split('"')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            "format_version",
+            "seed",
+            "sequence_length",
+            "document_masking",
+            "reset_positions",
+            "sources",
+            "name",
+            "a",
+            "weight",
+            "n_tokens",
+            "tokenizer_hash",
+            "t",
+            "tokens",
+            "index",
+            "loss"
+        ]
+    );
 }
 
 proptest! {

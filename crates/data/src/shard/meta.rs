@@ -24,6 +24,9 @@ pub struct Checksums {
     pub index: String,
     /// Of `.ds.loss`, when there is one.
     pub loss: Option<String>,
+    /// Of `.ds.ids`, when there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<String>,
 }
 
 /// The content of `.smolt.json`. For a shard without one, what a scan finds; `None` is what only the writer knew.
@@ -55,7 +58,7 @@ pub struct ShardMeta {
     pub pad_token_id: Option<u32>,
     /// The layout.
     pub packing: Packing,
-    /// Tokens per chunk (sequence length + 1) when packed whole.
+    /// Tokens per chunk (sequence length + 1) when packed whole, or found to have been shuffled in chunks by datatrove.
     pub chunk_length: Option<u64>,
     /// To detect damage, and to refuse to resume on other data.
     pub checksums: Checksums,

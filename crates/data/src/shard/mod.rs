@@ -3,13 +3,17 @@
 //! * `.ds`: token ids, little endian, 2 bytes each when the vocabulary has at most 65,536 entries, else 4.
 //! * `.ds.index`: for each document the token offset of its end (exclusive), u64 little endian.
 //! * `.ds.loss`: one byte per token, 0 where the token is not to be learnt.
+//! * `.ds.ids`: one line of JSON for each document, in order: the id it had in the input, its number there (from 0) when
+//!   it had none, `null` for padding. For people and [`Shard::document_ids`]; training does not read it.
 //! * `.ds.smolt.json`: [`ShardMeta`]. A shard without it (made by datatrove) is scanned once on opening.
 //!
 //! A mapped file must not be cut while it is open: the kernel would stop the process.
 
+mod ids;
 mod meta;
 mod writer;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
@@ -20,9 +24,11 @@ use memmap2::Mmap;
 use smolt_run::error::FileError;
 use smolt_run::hash;
 
+#[doc(hidden)]
+pub use ids::parse as parse_ids;
 pub use meta::{Checksums, FORMAT_VERSION, Packing, ShardMeta};
 pub(crate) use writer::folder;
-pub use writer::{ShardInfo, ShardWriter};
+pub use writer::{DocumentId, ShardInfo, ShardWriter};
 
 use crate::error::Error;
 
@@ -232,6 +238,19 @@ impl Shard {
         low
     }
 
+    /// What the input called some documents (spec `SPK-04`): an id, `#` and a number where it had none. Documents beyond
+    /// the end and padding are left out; empty when the shard has no `.ids` file. Reads that file once through.
+    pub fn document_ids(&self, documents: &BTreeSet<u64>) -> Result<BTreeMap<u64, String>, Error> {
+        let Some(expected) = &self.meta.checksums.ids else { return Ok(BTreeMap::new()) };
+        let path = beside(&self.path, ".ids");
+        let found = hash::file(&path)?;
+        if found != *expected {
+            return Err(Error::shard(&path, "not the one written with this shard; make the shard again"));
+        }
+        let file = File::open(&path).map_err(|source| FileError::reading(&path, source))?;
+        ids::parse(&path, std::io::BufReader::new(file), documents)
+    }
+
     /// Refuses ids that a model with `vocab_size` embeddings cannot take, naming the first.
     pub fn check_vocab(&self, vocab_size: u32) -> Result<(), Error> {
         if self.meta.max_token_id < vocab_size {
@@ -244,6 +263,21 @@ impl Shard {
             }
         }
         Err(Error::shard(&self.path, "ids differ from the range in .smolt.json; make the shard again"))
+    }
+
+    /// Refuses a shard that another tokenizer made; one that does not say (datatrove's) passes (spec `CLN-08`).
+    pub fn check_tokenizer(&self, hash: &str) -> Result<(), Error> {
+        match &self.meta.tokenizer_hash {
+            Some(found) if found != hash => Err(Error::shard(
+                &self.path,
+                format!(
+                    "made with another tokenizer ({}, this one is {}); tokenize the text again, or name the tokenizer it was made with",
+                    short(found),
+                    short(hash)
+                ),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Reads everything: checksums of all files, then the range of the ids.
@@ -274,6 +308,11 @@ impl Shard {
         }
         Ok(())
     }
+}
+
+/// The first digits of a hash: enough to tell two apart in a message.
+fn short(hash: &str) -> String {
+    hash.chars().take(12).collect()
 }
 
 /// The file beside a `.ds` with `suffix` appended to its whole name.
@@ -406,13 +445,28 @@ fn scan(
         bos_token_id: None,
         pad_token_id: None,
         packing: Packing::Concatenate,
-        chunk_length: None,
+        chunk_length: chunks_of(index, last_end),
         checksums: Checksums {
             tokens: hash::bytes(tokens),
             index: hash::bytes(index),
             loss: loss.map(hash::bytes),
+            ids: None,
         },
     })
+}
+
+/// The chunk length that datatrove shuffled by (`shuffle_chunk_size`), which its files do not say: then a document ends
+/// with every chunk, and long documents are as long as one. Eight chunks that agree are taken for no accident, unless
+/// every document is a chunk of its own.
+fn chunks_of(index: &[u8], n_tokens: u64) -> Option<u64> {
+    let ends = || index.as_chunks::<8>().0.iter().map(|entry| u64::from_le_bytes(*entry));
+    let longest = std::iter::once(0).chain(ends()).zip(ends()).map(|(start, end)| end - start).max()?;
+    let chunks = n_tokens.checked_div(longest)?;
+    let boundaries = ends().scan(0, |last, end| Some((std::mem::replace(last, end) != end).then_some(end)));
+    let aligned = boundaries.flatten().filter(|end| end.is_multiple_of(longest)).count() as u64;
+    let documents = index.len() as u64 / 8;
+    (chunks >= 8 && n_tokens.is_multiple_of(longest) && aligned == chunks && documents > chunks)
+        .then_some(longest)
 }
 
 #[cfg(test)]

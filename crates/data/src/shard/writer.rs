@@ -32,6 +32,28 @@ pub struct ShardInfo {
     pub with_loss: bool,
 }
 
+/// What the input called a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DocumentId<'a> {
+    /// Its id.
+    Name(&'a str),
+    /// It had none: its number in the input, from 0.
+    Number(u64),
+    /// No document of the input.
+    Padding,
+}
+
+impl DocumentId<'_> {
+    /// Its line in `.ds.ids`.
+    pub(crate) fn line(self) -> String {
+        match self {
+            DocumentId::Name(name) => serde_json::Value::from(name).to_string(),
+            DocumentId::Number(number) => number.to_string(),
+            DocumentId::Padding => "null".into(),
+        }
+    }
+}
+
 /// A shard being written beside its final place.
 pub struct ShardWriter {
     path: PathBuf,
@@ -39,6 +61,7 @@ pub struct ShardWriter {
     tokens: BufWriter<NamedTempFile>,
     index: BufWriter<NamedTempFile>,
     loss: Option<BufWriter<NamedTempFile>>,
+    ids: Option<BufWriter<NamedTempFile>>,
     token_size: u8,
     n_tokens: u64,
     n_documents: u64,
@@ -56,6 +79,7 @@ impl ShardWriter {
             tokens: temporary(path)?,
             index: temporary(path)?,
             loss: if info.with_loss { Some(temporary(path)?) } else { None },
+            ids: None,
             info,
             token_size,
             n_tokens: 0,
@@ -63,6 +87,24 @@ impl ShardWriter {
             min_token_id: u32::MAX,
             max_token_id: 0,
         })
+    }
+
+    /// From now on, keeps what the input called each document: [`ShardWriter::write_id`] goes before each document.
+    pub fn keep_ids(&mut self) -> Result<(), Error> {
+        self.ids = Some(temporary(&self.path)?);
+        Ok(())
+    }
+
+    /// The name of the document that is written next.
+    pub fn write_id(&mut self, id: DocumentId<'_>) -> Result<(), Error> {
+        self.write_id_line(id.line().as_bytes())
+    }
+
+    /// The same as one line of JSON, its end left out.
+    pub(crate) fn write_id_line(&mut self, line: &[u8]) -> Result<(), Error> {
+        let Some(ids) = &mut self.ids else { return Ok(()) };
+        let written = ids.write_all(line).and_then(|()| ids.write_all(b"\n"));
+        Ok(written.map_err(|source| FileError::writing(&self.path, source))?)
     }
 
     /// Tokens written so far.
@@ -127,6 +169,7 @@ impl ShardWriter {
         let tokens = synced(self.tokens, &path)?;
         let index = synced(self.index, &path)?;
         let loss = self.loss.map(|loss| synced(loss, &path)).transpose()?;
+        let ids = self.ids.map(|ids| synced(ids, &path)).transpose()?;
         let packing = if self.info.chunk_length.is_some() { Packing::Whole } else { Packing::Concatenate };
         let meta = ShardMeta {
             format_version: FORMAT_VERSION,
@@ -147,10 +190,11 @@ impl ShardWriter {
                 tokens: hash::file(tokens.path())?,
                 index: hash::file(index.path())?,
                 loss: loss.as_ref().map(|loss| hash::file(loss.path())).transpose()?,
+                ids: ids.as_ref().map(|ids| hash::file(ids.path())).transpose()?,
             },
         };
         let (meta_path, index_path) = (beside(&path, ".smolt.json"), beside(&path, ".index"));
-        for old in [&meta_path, &index_path, &beside(&path, ".loss")] {
+        for old in [&meta_path, &index_path, &beside(&path, ".loss"), &beside(&path, ".ids")] {
             if exists(old)? {
                 fs::remove_file(old).map_err(|source| FileError::new("replace", old, source))?;
             }
@@ -158,6 +202,9 @@ impl ShardWriter {
         persist(tokens, &path)?;
         if let Some(loss) = loss {
             persist(loss, &beside(&path, ".loss"))?;
+        }
+        if let Some(ids) = ids {
+            persist(ids, &beside(&path, ".ids"))?;
         }
         persist(index, &index_path)?;
         let mut json = serde_json::to_string_pretty(&meta)

@@ -4,6 +4,7 @@
 //! holds one batch of texts and 8 bytes per document. Chats are packed whole, see [`pack`].
 
 mod encode;
+mod names;
 mod pack;
 
 use std::collections::BTreeMap;
@@ -16,7 +17,7 @@ use smolt_run::random;
 
 use crate::document::{Chat, Document};
 use crate::error::Error;
-use crate::shard::{Shard, ShardInfo, ShardWriter};
+use crate::shard::{DocumentId, Shard, ShardInfo, ShardWriter};
 
 /// A tokenizer (and, for chats, a template), as this module needs it.
 pub struct Encoder<'a, T: ?Sized, R> {
@@ -114,6 +115,9 @@ impl Report {
     }
 }
 
+pub(crate) use names::{Names, StoredNames};
+pub(crate) use pack::best_fit_decreasing;
+
 const EMPTY: &str = "empty";
 const TOO_LONG: &str = "longer than a chunk";
 const NOTHING_TO_LEARN: &str = "without a token to learn";
@@ -137,11 +141,13 @@ pub fn tokenize_documents(
     };
     let spool = Spool::new(out)?;
     let mut writer = ShardWriter::create(&spool.path(), info.clone())?;
+    let (mut names, mut number) = (Names::create(&spool.folder())?, 0);
     let encode = |document: &Document| match document.is_empty() {
         true => Ok(Vec::new()),
         false => (encoder.encode)(&document.text),
     };
     encode::in_order(documents, options.threads, &encode, &mut |document, mut ids| {
+        number += 1;
         if ids.is_empty() {
             report.reject(EMPTY);
             return Ok(());
@@ -150,6 +156,7 @@ pub fn tokenize_documents(
         ids.push(options.eos_token_id);
         report.documents += 1;
         report.text_bytes += document.text.len() as u64;
+        names.push(name_of(&document.id, number - 1))?;
         writer.write_document(&ids, None)
     })?;
     if report.documents == 0 {
@@ -159,11 +166,14 @@ pub fn tokenize_documents(
 
     let encoded = Shard::open(&spool.path())?;
     let order = shuffle(encoded.n_documents(), options.seed);
+    let names = names.finish()?;
     let mut writer = ShardWriter::create(out, info)?;
+    writer.keep_ids()?;
     let mut ids = Vec::new();
     for i in 0..encoded.n_documents() {
         ids.clear();
         ids.extend(encoded.document(order.get(i)).map(|position| encoded.token(position)));
+        names.copy(order.get(i), &mut writer)?;
         writer.write_document(&ids, None)?;
     }
     report.tokens = writer.n_tokens();
@@ -200,11 +210,13 @@ pub fn tokenize_chats(
     let spool = Spool::new(out)?;
     // Not packed yet, so not in chunks.
     let mut writer = ShardWriter::create(&spool.path(), ShardInfo { chunk_length: None, ..info.clone() })?;
+    let (mut names, mut number) = (Names::create(&spool.folder())?, 0);
     let encode = |chat: &Chat| match chat.is_empty() {
         true => Ok((Vec::new(), Vec::new())),
         false => (encoder.encode)(chat),
     };
     encode::in_order(chats, options.threads, &encode, &mut |chat, (mut ids, mut trained)| {
+        number += 1;
         if ids.is_empty() {
             report.reject(EMPTY);
             return Ok(());
@@ -227,6 +239,7 @@ pub fn tokenize_chats(
         report.documents += 1;
         report.trained_tokens += learnt;
         report.text_bytes += chat.messages.iter().map(|message| message.content.len() as u64).sum::<u64>();
+        names.push(name_of(&chat.id, number - 1))?;
         writer.write_document(&ids, Some(&trained))
     })?;
     if report.documents == 0 {
@@ -235,25 +248,35 @@ pub fn tokenize_chats(
     writer.finish(None)?;
 
     let encoded = Shard::open(&spool.path())?;
-    let writer = pack::write_whole(&encoded, ShardWriter::create(out, info)?, chunk, options, &mut report)?;
+    let mut writer = ShardWriter::create(out, info)?;
+    writer.keep_ids()?;
+    let writer = pack::write_whole(&encoded, &names.finish()?, writer, chunk, options, &mut report)?;
     report.tokens = writer.n_tokens();
     writer.finish(Some(report.text_bytes))?;
     Ok(report.finish())
 }
 
+fn name_of(id: &Option<String>, number: u64) -> DocumentId<'_> {
+    id.as_deref().map_or(DocumentId::Number(number), DocumentId::Name)
+}
+
 /// The order in which `n` encoded documents are taken.
-fn shuffle(n: u64, seed: u64) -> KeyedPermutation {
+pub(crate) fn shuffle(n: u64, seed: u64) -> KeyedPermutation {
     KeyedPermutation::new(n, random::key(seed, "data/documents"))
 }
 
 /// A temporary folder beside the shard (the same disk, surely large enough), removed when dropped.
-struct Spool(tempfile::TempDir);
+pub(crate) struct Spool(tempfile::TempDir);
 
 impl Spool {
-    fn new(out: &Path) -> Result<Self, Error> {
+    pub(crate) fn new(out: &Path) -> Result<Self, Error> {
         let folder = crate::shard::folder(out);
         let spool = tempfile::Builder::new().prefix(".tmp-tokenize-").tempdir_in(folder);
         Ok(Self(spool.map_err(|source| FileError::writing(out, source))?))
+    }
+
+    pub(crate) fn folder(&self) -> std::path::PathBuf {
+        self.0.path().to_owned()
     }
 
     fn path(&self) -> std::path::PathBuf {

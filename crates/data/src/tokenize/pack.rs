@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::{ChatOptions, Report, shuffle};
+use super::{ChatOptions, Report, names::StoredNames, shuffle};
 use crate::error::Error;
-use crate::shard::{Shard, ShardWriter};
+use crate::shard::{DocumentId, Shard, ShardWriter};
 
 /// Writes the documents of `encoded` (none longer than `chunk`) into full chunks of `chunk` tokens.
 pub(super) fn write_whole(
     encoded: &Shard,
+    names: &StoredNames,
     mut writer: ShardWriter,
     chunk: usize,
     options: ChatOptions,
@@ -30,6 +31,7 @@ pub(super) fn write_whole(
             ids.extend(range.clone().map(|position| encoded.token(position)));
             trained.clear();
             trained.extend(range.map(|position| encoded.is_trained(position)));
+            names.copy(documents[member], &mut writer)?;
             writer.write_document(&ids, Some(&trained))?;
             used += ids.len();
         }
@@ -39,6 +41,7 @@ pub(super) fn write_whole(
             ids.resize(padding, options.pad_token_id);
             trained.clear();
             trained.resize(padding, false);
+            writer.write_id(DocumentId::Padding)?;
             writer.write_document(&ids, Some(&trained))?;
             report.padding_tokens += padding as u64;
         }
@@ -48,7 +51,7 @@ pub(super) fn write_whole(
 
 /// The items of each bin, longest first; ties go to the earlier item and the earlier bin. Lengths are at most
 /// `capacity`.
-fn best_fit_decreasing(lengths: &[usize], capacity: usize) -> Vec<Vec<usize>> {
+pub(crate) fn best_fit_decreasing(lengths: &[usize], capacity: usize) -> Vec<Vec<usize>> {
     let mut items: Vec<usize> = (0..lengths.len()).collect();
     items.sort_by_key(|&item| std::cmp::Reverse(lengths[item]));
     let mut bins: Vec<Vec<usize>> = Vec::new();

@@ -74,9 +74,46 @@ fn the_same_bytes_for_any_number_of_threads_and_another_order_for_another_seed()
         files(dir.path())
     };
     let one = run(1, 1);
-    assert_eq!(one.keys().collect::<Vec<_>>(), ["a.ds", "a.ds.index", "a.ds.smolt.json"]);
+    assert_eq!(one.keys().collect::<Vec<_>>(), ["a.ds", "a.ds.ids", "a.ds.index", "a.ds.smolt.json"]);
     assert_eq!(one, run(1, 3));
     assert_ne!(one["a.ds"], run(2, 1)["a.ds"]);
+}
+
+/// The shuffle undone: each document of the shard has the name it had in the input (spec `SPK-04`).
+#[test]
+fn documents_keep_their_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("a.ds");
+    let named = |n: usize| Document {
+        id: (!n.is_multiple_of(3)).then(|| format!("page \"{n}\"\n")),
+        text: if n.is_multiple_of(7) { String::new() } else { format!("text {n}") },
+        ..Document::default()
+    };
+    tokenize_documents((0..100).map(|n| Ok(named(n))), &encoder(&bytes), options(1, 2), &out).unwrap();
+    let shard = Shard::open(&out).unwrap();
+    let wanted = (0..shard.n_documents() + 5).collect();
+    let names = shard.document_ids(&wanted).unwrap();
+    assert_eq!(names.len() as u64, shard.n_documents());
+    for (document, ids) in read(&shard).iter().enumerate() {
+        let text: String = ids[..ids.len() - 1].iter().map(|&id| id as u8 as char).collect();
+        let n = text.strip_prefix("text ").unwrap();
+        let name =
+            if n.parse::<usize>().unwrap() % 3 == 0 { format!("#{n}") } else { format!("page \"{n}\"\n") };
+        assert_eq!(names[&(document as u64)], name);
+    }
+    // Chats, with padding in between.
+    let chats = chats(&[(2, 2), (3, 3), (9, 9)]);
+    let packed = dir.path().join("c.ds");
+    tokenize_chats(chats.into_iter().map(Ok), &encoder(&chat), chat_options(21, Overlong::Reject), &packed)
+        .unwrap();
+    let shard = Shard::open(&packed).unwrap();
+    let names = shard.document_ids(&(0..shard.n_documents()).collect()).unwrap();
+    let padding = (0..shard.n_documents()).filter(|&d| shard.token(shard.document(d).start) == PAD).count();
+    assert!(padding > 0 && names.len() == 3 && shard.n_documents() == 3 + padding as u64, "{names:?}");
+    // A file of another shard is noticed.
+    std::fs::copy(dir.path().join("a.ds.ids"), dir.path().join("c.ds.ids")).unwrap();
+    let error = shard.document_ids(&[0].into()).unwrap_err().to_string();
+    assert!(error.contains("c.ds.ids: not the one written with this shard"), "{error}");
 }
 
 #[test]

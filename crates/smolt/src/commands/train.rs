@@ -24,6 +24,9 @@ pub(crate) struct Args {
     /// Continue what the folder holds; an empty one starts fresh
     #[arg(long)]
     resume: bool,
+    /// On resume, let stages of the data that have not begun differ from those the run was started with
+    #[arg(long, requires = "resume")]
+    change_stages: bool,
     /// Override a setting, e.g. --set train.train_steps=100
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -55,6 +58,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     let options = Options {
         out: &out,
         resume: args.resume,
+        change_stages: args.change_stages,
         cpu: args.device.cpu()?,
         version: env!("CARGO_PKG_VERSION"),
         args: &argv,

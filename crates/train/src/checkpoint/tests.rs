@@ -29,6 +29,7 @@ fn state(step: u64) -> State {
         next_sample: 4 * step,
         seed: 7,
         data_manifest: "abc".into(),
+        data_begun: None,
         precision: "fp32".into(),
         isa: "portable".into(),
     }

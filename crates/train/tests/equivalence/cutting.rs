@@ -106,7 +106,12 @@ fn trained(loader: &Loader, micro_batch_size: usize) -> (Vec<StepReport>, Vec<f3
     };
     let optimizer = AdamW::new(recipe::defaults().unwrap(), loaded.model.layout());
     let mut trainer = Trainer::new(Cpu::new(2).unwrap(), loaded.model, loaded.weights, optimizer, policy);
-    let reports = (0..4).map(|_| trainer.train_step(loader).unwrap()).collect();
+    let mut batch = trainer.global_batch();
+    let mut step = || {
+        batch.fill(loader, trainer.next_sample()).unwrap();
+        trainer.train_step(&batch).unwrap()
+    };
+    let reports = (0..4).map(|_| step()).collect();
     (reports, trainer.weights)
 }
 

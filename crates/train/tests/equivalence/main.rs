@@ -6,6 +6,7 @@
 mod common;
 mod cutting;
 mod resume;
+mod stages;
 mod threads;
 mod toys;
 mod world;

@@ -26,8 +26,10 @@ fn trained(world: &World, isa: Isa, threads: usize, precision: Precision) -> (Ve
     let cpu = Cpu::with_isa(isa, threads);
     let mut trainer = Trainer::new(cpu, loaded.model, loaded.weights, optimizer, policy);
     let mut reports = Vec::new();
+    let mut batch = trainer.global_batch();
     for _ in 0..3 {
-        let report = trainer.train_step(&loader).unwrap();
+        batch.fill(&loader, trainer.next_sample()).unwrap();
+        let report = trainer.train_step(&batch).unwrap();
         reports.extend([report.loss.to_bits(), report.grad_norm.to_bits(), report.z.to_bits()]);
     }
     let state = [bits(&trainer.weights), bits(&trainer.optimizer.m), bits(&trainer.optimizer.v)];

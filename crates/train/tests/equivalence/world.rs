@@ -120,9 +120,21 @@ impl World {
         resume: bool,
         cpu: Cpu,
     ) -> (Result<Summary, Failure>, Vec<String>) {
+        self.run_with(recipe, out, resume, false, cpu)
+    }
+
+    /// The same; on resume, stages that have not begun may have changed.
+    pub(crate) fn run_with(
+        &self,
+        recipe: Train,
+        out: &str,
+        resume: bool,
+        change_stages: bool,
+        cpu: Cpu,
+    ) -> (Result<Summary, Failure>, Vec<String>) {
         let mut notes = Notes::default();
         let out = self.path(out);
-        let options = Options { out: &out, resume, cpu, version: "test", args: &[] };
+        let options = Options { out: &out, resume, change_stages, cpu, version: "test", args: &[] };
         (session::run(recipe, options, &mut notes), notes.0)
     }
 

@@ -191,6 +191,7 @@ fn train(path: &Path, seed: u64, out: &Path, args: &Args) -> Result<Option<Train
     let options = Options {
         out,
         resume: true,
+        change_stages: false,
         cpu: args.device.cpu()?,
         version: env!("CARGO_PKG_VERSION"),
         args: &argv,
