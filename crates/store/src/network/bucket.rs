@@ -1,15 +1,16 @@
 //! `s3://` and `gs://`, through `object_store`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as _;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::client::{HttpError, HttpErrorKind};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
-use object_store::path::Path;
+use object_store::list::{PaginatedListOptions, PaginatedListStore};
+use object_store::path::Path as Key;
 use object_store::{
     BackoffConfig, ClientOptions, GetOptions, GetRange, GetResultPayload, ObjectMeta, ObjectStore,
     ObjectStoreExt, RetryConfig,
@@ -27,14 +28,29 @@ use crate::{Address, Environment, Error, Settings, Why};
 
 /// Clients of the buckets used so far.
 #[derive(Default)]
-pub(super) struct Buckets(Mutex<BTreeMap<(Cloud, String, Patience), Arc<dyn ObjectStore>>>);
+pub(super) struct Buckets(Mutex<BTreeMap<(Cloud, String, Patience), Bucket>>);
+
+/// One client, as the library's two interfaces.
+#[derive(Clone)]
+pub(super) struct Bucket {
+    pub(super) objects: Arc<dyn ObjectStore>,
+    pages: Arc<dyn PaginatedListStore>,
+    anonymous: bool,
+}
+
+impl Bucket {
+    fn new<T: ObjectStore + PaginatedListStore>(client: T, anonymous: bool) -> Self {
+        let client = Arc::new(client);
+        Self { objects: Arc::clone(&client) as _, pages: client, anonymous }
+    }
+}
 
 /// Who repeats what failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Patience {
-    /// This crate: reads continue where they stopped.
+    /// This crate: reads continue where they stopped, listings at their page.
     Ours,
-    /// `object_store`: pages of listings and parts of uploads, which it alone can repeat.
+    /// `object_store`: parts of uploads, which it alone can repeat.
     Theirs,
 }
 
@@ -42,7 +58,7 @@ pub(super) enum Patience {
 #[derive(Clone)]
 pub(super) struct BucketFile {
     store: Arc<dyn ObjectStore>,
-    path: Path,
+    path: Key,
     settings: Arc<Settings>,
 }
 
@@ -53,17 +69,17 @@ impl Buckets {
         patience: Patience,
         settings: &Settings,
         environment: &Environment,
-    ) -> Result<Arc<dyn ObjectStore>, Error> {
+    ) -> Result<Bucket, Error> {
         let key = (at.cloud, at.bucket.clone(), patience);
         let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&key) {
-            return Ok(Arc::clone(client));
+            return Ok(client.clone());
         }
         let client = build(at, patience, settings, environment).map_err(|error| {
             let shown = Address(Place::Bucket(at.clone())).shown();
             Error::remote(shown, Why::Unsupported, super::retry::one_line(&error.to_string()), 0)
         })?;
-        clients.insert(key, Arc::clone(&client));
+        clients.insert(key, client.clone());
         Ok(client)
     }
 
@@ -73,14 +89,14 @@ impl Buckets {
         settings: &Arc<Settings>,
         environment: &Environment,
     ) -> Result<BucketFile, Error> {
-        let store = self.client(at, Patience::Ours, settings, environment)?;
+        let store = self.client(at, Patience::Ours, settings, environment)?.objects;
         Ok(BucketFile { store, path: path_of(at)?, settings: Arc::clone(settings) })
     }
 }
 
 /// The key as the server knows it.
-pub(super) fn path_of(at: &BucketPath) -> Result<Path, Error> {
-    Path::parse(&at.key).map_err(|error| Error::address(&at.key, error.to_string()))
+pub(super) fn path_of(at: &BucketPath) -> Result<Key, Error> {
+    Key::parse(&at.key).map_err(|error| Error::address(&at.key, error.to_string()))
 }
 
 fn build(
@@ -88,7 +104,7 @@ fn build(
     patience: Patience,
     settings: &Settings,
     environment: &Environment,
-) -> object_store::Result<Arc<dyn ObjectStore>> {
+) -> object_store::Result<Bucket> {
     install_tls();
     // A part of an upload is sent before the first byte of an answer can come.
     let read_timeout = settings.read_timeout * if patience == Patience::Ours { 1 } else { 4 };
@@ -110,51 +126,70 @@ fn build(
         retry_timeout: Duration::from_secs(600),
     };
     match at.cloud {
-        Cloud::S3 => {
-            let mut builder = AmazonS3Builder::new()
-                .with_bucket_name(&at.bucket)
-                .with_client_options(options)
-                .with_retry(retry);
-            for (name, value) in environment.with_prefix("AWS_") {
-                if let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
-                    builder = builder.with_config(key, value);
-                }
-            }
-            let keys = [
-                "AWS_ACCESS_KEY_ID",
-                "AWS_WEB_IDENTITY_TOKEN_FILE",
-                "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-                "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-                // Said by hand, it decides: "false" asks the machine's own role.
-                "AWS_SKIP_SIGNATURE",
-            ];
-            if environment.first(&keys).is_none() {
-                builder = builder.with_skip_signature(true);
-            }
-            // A bucket named in the environment would win over the address.
-            Ok(Arc::new(builder.with_bucket_name(&at.bucket).build()?))
-        }
-        Cloud::Gs => {
-            let mut builder = GoogleCloudStorageBuilder::new().with_client_options(options).with_retry(retry);
-            for (name, value) in environment.with_prefix("GOOGLE_") {
-                if let Ok(key) = name.to_ascii_lowercase().parse::<GoogleConfigKey>() {
-                    builder = builder.with_config(key, value);
-                }
-            }
-            let keys = [
-                "GOOGLE_SERVICE_ACCOUNT",
-                "GOOGLE_SERVICE_ACCOUNT_PATH",
-                "GOOGLE_SERVICE_ACCOUNT_KEY",
-                "GOOGLE_APPLICATION_CREDENTIALS",
-                "GOOGLE_BEARER_TOKEN",
-                "GOOGLE_SKIP_SIGNATURE",
-            ];
-            if environment.first(&keys).is_none() {
-                builder = builder.with_skip_signature(true);
-            }
-            Ok(Arc::new(builder.with_bucket_name(&at.bucket).build()?))
+        Cloud::S3 => s3(at, options, retry, environment),
+        Cloud::Gs => gs(at, options, retry, environment),
+    }
+}
+
+fn s3(
+    at: &BucketPath,
+    options: ClientOptions,
+    retry: RetryConfig,
+    environment: &Environment,
+) -> object_store::Result<Bucket> {
+    let mut builder = AmazonS3Builder::new().with_client_options(options).with_retry(retry);
+    for (name, value) in environment.with_prefix("AWS_") {
+        if let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
+            builder = builder.with_config(key, value);
         }
     }
+    let keys = [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        // Said by hand, it decides: "false" asks the machine's own role.
+        "AWS_SKIP_SIGNATURE",
+    ];
+    let anonymous = environment.first(&keys).is_none();
+    if anonymous {
+        builder = builder.with_skip_signature(true);
+    }
+    // Last, because a bucket named in the environment would win over the address.
+    Ok(Bucket::new(builder.with_bucket_name(&at.bucket).build()?, anonymous))
+}
+
+fn gs(
+    at: &BucketPath,
+    options: ClientOptions,
+    retry: RetryConfig,
+    environment: &Environment,
+) -> object_store::Result<Bucket> {
+    // Only a base URL set by hand is without TLS: an emulator.
+    let options = options.with_allow_http(true);
+    let mut builder = GoogleCloudStorageBuilder::new().with_client_options(options).with_retry(retry);
+    for (name, value) in environment.with_prefix("GOOGLE_") {
+        if let Ok(key) = name.to_ascii_lowercase().parse::<GoogleConfigKey>() {
+            builder = builder.with_config(key, value);
+        }
+    }
+    let keys = [
+        "GOOGLE_SERVICE_ACCOUNT",
+        "GOOGLE_SERVICE_ACCOUNT_PATH",
+        "GOOGLE_SERVICE_ACCOUNT_KEY",
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        "GOOGLE_BEARER_TOKEN",
+        "GOOGLE_SKIP_SIGNATURE",
+    ];
+    // Where `gcloud auth application-default login` leaves them.
+    let login = environment.first(&["HOME"]).is_some_and(|home| {
+        Path::new(home).join(".config/gcloud/application_default_credentials.json").is_file()
+    });
+    let anonymous = environment.first(&keys).is_none() && !login;
+    if anonymous {
+        builder = builder.with_skip_signature(true);
+    }
+    Ok(Bucket::new(builder.with_bucket_name(&at.bucket).build()?, anonymous))
 }
 
 impl BucketFile {
@@ -206,52 +241,87 @@ fn known(meta: &ObjectMeta) -> Known {
 }
 
 /// The object itself, or the objects below it or matching it; unsorted.
-pub(super) fn list(
-    at: &BucketPath,
-    file: BucketFile,
-    pages: Arc<dyn ObjectStore>,
-    settings: Arc<Settings>,
-) -> Result<Vec<Entry>, Error> {
+pub(super) fn list(at: &BucketPath, bucket: Bucket, settings: &Arc<Settings>) -> Result<Vec<Entry>, Error> {
     let address = Address(Place::Bucket(at.clone()));
     let shown = address.shown();
     let wanted = Wanted::new(&at.key);
     if !wanted.is_glob() && !at.key.is_empty() {
-        match super::stream::head(super::source::Source::Bucket(file), shown.clone(), Arc::clone(&settings)) {
+        let file = BucketFile {
+            store: Arc::clone(&bucket.objects),
+            path: path_of(at)?,
+            settings: Arc::clone(settings),
+        };
+        match super::stream::head(super::source::Source::Bucket(file), shown.clone(), Arc::clone(settings)) {
             Ok(known) => return Ok(vec![Entry { address, size: known.total.unwrap_or(0) }]),
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error),
         }
     }
-    let prefix = Path::parse(wanted.folder()).map_err(|error| Error::address(&at.key, error.to_string()))?;
-    let (place, name) = (at.clone(), shown.clone());
-    let task = async move {
-        let mut found = pages.list(Some(&prefix).filter(|prefix| !prefix.as_ref().is_empty()));
-        let mut entries = Vec::new();
-        while let Some(object) = found.next().await {
-            let object = object.map_err(|error| failure(&error).into_error(&name, settings.attempts))?;
-            let key = object.location.as_ref();
-            if wanted.takes(key) {
-                if entries.len() == MOST_FILES {
-                    return Err(super::too_many(&name));
-                }
-                let address = Address(Place::Bucket(BucketPath { key: key.to_owned(), ..place.clone() }));
-                entries.push(Entry { address, size: object.size });
-            }
-        }
-        Ok(entries)
-    };
-    let entries =
+    let (settings, name) = (Arc::clone(settings), shown.clone());
+    let task = async move { pages(&bucket, &wanted, &settings, &name).await };
+    let found =
         wait::call(task).map_err(|problem| Error::remote(shown.as_str(), Why::Unreachable, problem, 0))??;
-    if entries.is_empty() {
+    if found.is_empty() {
         return Err(Error::remote(shown, Why::NotFound, "nothing is there", 1));
     }
-    Ok(entries)
+    let entry =
+        |(key, size)| Entry { address: Address(Place::Bucket(BucketPath { key, ..at.clone() })), size };
+    Ok(found.into_iter().map(entry).collect())
+}
+
+/// Keys and sizes of what is wanted, page by page.
+async fn pages(
+    bucket: &Bucket,
+    wanted: &Wanted,
+    settings: &Settings,
+    shown: &str,
+) -> Result<Vec<(String, u64)>, Error> {
+    let prefix = if wanted.folder().is_empty() { None } else { Some(format!("{}/", wanted.folder())) };
+    let limit = settings.read_timeout;
+    let (mut found, mut seen, mut token) = (Vec::new(), BTreeSet::new(), None);
+    loop {
+        let page = retrying(settings, shown, || async {
+            let options =
+                PaginatedListOptions { page_token: token.clone(), ..PaginatedListOptions::default() };
+            let page = timeout(limit, bucket.pages.list_paginated(prefix.as_deref(), options)).await;
+            page.map_err(|_| Failed::timed_out(limit))?.map_err(|error| failure(&error))
+        })
+        .await?;
+        for object in page.result.objects {
+            let key = object.location.as_ref();
+            if wanted.takes(key) {
+                if found.len() == MOST_FILES {
+                    return Err(super::too_many(shown));
+                }
+                found.push((key.to_owned(), object.size));
+            }
+        }
+        let Some(next) = page.page_token else { return Ok(found) };
+        if !seen.insert(next.clone()) {
+            return Err(Error::remote(
+                shown,
+                Why::Broken,
+                "the pages of its listing go round in a circle",
+                1,
+            ));
+        }
+        token = Some(next);
+    }
+}
+
+/// Fails where an upload could not be signed: the library would ask the machine's own role, which may take minutes.
+pub(super) fn must_be_writable(at: &BucketPath, bucket: &Bucket) -> Result<(), Error> {
+    if at.cloud == Cloud::Gs && bucket.anonymous {
+        let shown = Address(Place::Bucket(at.clone())).shown();
+        return Err(Error::remote(shown, Why::Denied, "writing needs an account", 0));
+    }
+    Ok(())
 }
 
 /// Uploads a small object in one request.
 pub(super) async fn put(
     store: &dyn ObjectStore,
-    path: &Path,
+    path: &Key,
     bytes: Vec<u8>,
     settings: &Settings,
     shown: &str,

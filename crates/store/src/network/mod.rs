@@ -118,9 +118,8 @@ impl Network {
         match place {
             Place::Hub(at) => self.hub(at)?.list(at),
             Place::Bucket(at) => {
-                let file = self.buckets.file(at, &self.settings, &self.environment)?;
-                let pages = self.buckets.client(at, Patience::Theirs, &self.settings, &self.environment)?;
-                bucket::list(at, file, pages, Arc::clone(&self.settings))
+                let client = self.buckets.client(at, Patience::Ours, &self.settings, &self.environment)?;
+                bucket::list(at, client, &self.settings)
             }
             // A server has no listing that all agree on: a URL is one file, and its `?` is its own.
             _ => Ok(vec![Entry { address: address.clone(), size: self.size(address, place)? }]),
@@ -133,9 +132,15 @@ impl Network {
                 Err(unsupported(address, "it is a whole bucket, not a file"))
             }
             Place::Bucket(at) => {
-                let store = self.buckets.client(at, Patience::Theirs, &self.settings, &self.environment)?;
+                let client = self.buckets.client(at, Patience::Theirs, &self.settings, &self.environment)?;
+                bucket::must_be_writable(at, &client)?;
                 let settings = Arc::clone(&self.settings);
-                Ok(Writer::upload(Upload::new(store, bucket::path_of(at)?, address.shown(), settings)))
+                Ok(Writer::upload(Upload::new(
+                    client.objects,
+                    bucket::path_of(at)?,
+                    address.shown(),
+                    settings,
+                )))
             }
             _ => Err(unsupported(address, "it can only be read; write to a local path, s3:// or gs://")),
         }
