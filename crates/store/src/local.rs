@@ -73,8 +73,8 @@ impl ReadAt for LocalAt {
 /// The file itself, all files below a folder, or those that a pattern matches; unsorted.
 pub(crate) fn list(path: &Path) -> Result<Vec<Entry>, Error> {
     match fs::metadata(path) {
-        Ok(found) if found.is_dir() => return walk(path, None),
-        Ok(found) => return Ok(vec![Entry { address: Address::local(path), size: found.len() }]),
+        Ok(found) if found.is_dir() => walk(path, None),
+        Ok(found) => Ok(vec![Entry { address: Address::local(path), size: found.len() }]),
         Err(error) => {
             let pattern = path.to_str().filter(|text| glob::is_glob(text));
             let Some(pattern) = pattern else { return Err(FileError::reading(path, error).into()) };
@@ -88,6 +88,11 @@ fn walk(folder: &Path, pattern: Option<&str>) -> Result<Vec<Entry>, Error> {
     let depth = pattern.and_then(glob::depth).unwrap_or(DEEPEST);
     let mut walk = Walk { glob: pattern.map(Glob::new), depth, above: Vec::new(), found: Vec::new() };
     walk.folder(folder, "")?;
+    if walk.found.is_empty() {
+        let shown = pattern.map_or_else(|| folder.to_owned(), |pattern| folder.join(pattern));
+        let nothing = io::Error::new(io::ErrorKind::NotFound, "no file is there");
+        return Err(FileError::reading(&shown, nothing).into());
+    }
     Ok(walk.found)
 }
 

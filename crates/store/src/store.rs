@@ -90,12 +90,6 @@ impl Store {
             #[cfg(not(feature = "network"))]
             _ => return Err(no_network(address)),
         };
-        if entries.is_empty() {
-            return Err(Error::address(
-                &address.shown(),
-                "no file is there that it could mean; check the path",
-            ));
-        }
         entries.sort_by_cached_key(|entry| match entry.address.as_local() {
             Some(path) => path.as_os_str().as_encoded_bytes().to_vec(),
             None => entry.address.to_string().into_bytes(),

@@ -1,5 +1,6 @@
 //! Plain URLs, from servers that behave and servers that do not.
 #![cfg(feature = "network")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! The Hub, on a small server of it and a second one that stands for its storage.
 #![cfg(feature = "network")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 
@@ -8,9 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use common::{
-    Body, Fault, Faults, Object, Reply, Request, Server, address, impatient, noise, read, store,
-};
+use common::{Body, Fault, Faults, Object, Reply, Request, Server, address, impatient, noise, read, store};
 use sha2::{Digest, Sha256};
 use smolt_store::{Store, Why};
 

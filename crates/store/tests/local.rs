@@ -1,4 +1,5 @@
 //! Files of this machine. All of it holds without the feature `network`.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! Buckets, on a small S3-compatible server.
 #![cfg(feature = "network")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 

@@ -53,3 +53,20 @@ pub(super) fn park_on<F: Future>(future: F) -> F::Output {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_inside_a_runtime_is_no_panic() {
+        let nested = call(async { call(async { 6 * 7 }) });
+        assert_eq!(nested, Ok(Ok(42)));
+    }
+
+    #[test]
+    fn a_panic_of_a_task_is_an_error() {
+        let died = call(async { (0..1).map(|zero| 1 / zero).sum::<u32>() });
+        assert!(died.unwrap_err().contains("failed"));
+    }
+}

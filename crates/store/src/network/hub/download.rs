@@ -47,7 +47,7 @@ fn fetch(api: &Api, at: &HubPath, info: &FileInfo, blob: &Path, certain: bool) -
     let resumable = certain && info.sha256.is_some();
     if !resumable {
         let folder = blob.parent().unwrap_or(Path::new("."));
-        return Ok(atomic_fetch(folder, blob, &mut fetch)?);
+        return atomic_fetch(folder, blob, &mut fetch);
     }
     let partial = blob.with_file_name(format!("{}.incomplete", info.etag));
     let writing = |source| Error::from(FileError::writing(&partial, source));
