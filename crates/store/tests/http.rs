@@ -58,7 +58,7 @@ fn faults_that_stay_become_one_clear_error() {
     for (fault, expected) in [
         (Fault::Status(503), "the server answers 503"),
         (Fault::Cut(10), "the connection broke"),
-        (Fault::Stall(10), "the server sent nothing for 0.2 s"),
+        (Fault::Stall(10), "the server sent nothing for 1 s"),
     ] {
         faults.plant(std::iter::repeat_n(fault, 4));
         let error = read(&store(impatient(), &[]), &url).unwrap_err();

@@ -9,9 +9,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use common::{Body, Fault, Faults, Object, Reply, Request, Server, address, impatient, noise, read, store};
+use common::{
+    Body, Fault, Faults, Object, Reply, Request, Server, address, hasty, impatient, noise, read, store,
+};
 use sha2::{Digest, Sha256};
-use smolt_store::{Store, Why};
+use smolt_store::{Settings, Store, Why};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const PAGE: usize = 2;
@@ -136,8 +138,12 @@ impl Hub {
     }
 
     fn store_with(&self, more: &[(&str, &str)]) -> Store {
+        self.patient(hasty(), more)
+    }
+
+    fn patient(&self, settings: Settings, more: &[(&str, &str)]) -> Store {
         let home = self.home.path().to_str().unwrap();
-        store(impatient(), &[&[("HF_ENDPOINT", self.hub.url.as_str()), ("HF_HOME", home)], more].concat())
+        store(settings, &[&[("HF_ENDPOINT", self.hub.url.as_str()), ("HF_HOME", home)], more].concat())
     }
 
     fn store(&self) -> Store {
@@ -214,7 +220,7 @@ fn a_download_survives_every_passing_fault() {
     hub.faults[1].plant([Fault::Status(500), Fault::StatusWith(429, "Retry-After", "0")]);
     hub.faults[2].plant([Fault::Status(502)]);
     hub.faults[0].plant([Fault::Status(500), Fault::Cut(1_000_000), Fault::Stall(1_500_000), Fault::Cut(0)]);
-    assert!(read(&hub.store(), "hf://datasets/o/n/a.bin").unwrap() == bytes);
+    assert!(read(&hub.patient(impatient(), &[]), "hf://datasets/o/n/a.bin").unwrap() == bytes);
     let ranges: Vec<_> =
         hub.storage.requests().iter().map(|request| request.header("range").map(str::to_owned)).collect();
     assert_eq!(
