@@ -231,6 +231,7 @@ fn errors_name_the_address_the_reason_and_the_fix() {
         ),
         ("s3://c/a", Fault::None, "NoSuchBucket"),
         ("s3://b/a", Fault::Status(403), "check AWS_ACCESS_KEY_ID"),
+        ("s3://b/a", Fault::Status(301), "another region than AWS_REGION says; check AWS"),
         ("s3://b", Fault::None, "a whole bucket"),
     ] {
         s3.faults.plant([fault]);

@@ -375,6 +375,9 @@ fn generic(error: &object_store::Error, problem: String) -> Failed {
         .nth(1)
         .and_then(|rest| rest.get(..3))
         .and_then(|s| s.parse::<u16>().ok());
+    if problem.contains("redirect without LOCATION") {
+        return Failed::finally(Why::Denied, "the bucket is in another region than AWS_REGION says");
+    }
     match status {
         Some(408 | 429 | 500..=599) => Failed::for_now(problem),
         Some(400) => Failed::finally(Why::Denied, problem),
