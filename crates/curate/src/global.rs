@@ -6,52 +6,49 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
 use smolt_data::document::Document;
 
-use crate::analysis::Analysis;
+use crate::dedup::{Sources, Space};
 use crate::engine::Error;
 use crate::step::Verdict;
 
-/// The place of a document: shard number << 32 | place in the shard's file. Order of documents is order of these.
-pub type DocumentNumber = u64;
-
-/// What the decision may use.
-#[derive(Clone, Debug)]
-pub struct Budget {
-    /// Bytes of memory.
-    pub memory: u64,
-    /// Threads to compute on.
-    pub threads: usize,
-    /// An empty folder for temporary files.
-    pub folder: PathBuf,
-}
-
 /// A step over all documents.
 pub trait GlobalStep: Send + Sync {
-    /// Appends the document's records to `records`: a pure function of its arguments.
-    fn gather(
-        &self,
-        document: &Document,
-        number: DocumentNumber,
-        analysis: &mut Analysis,
-        records: &mut Vec<u8>,
-    );
+    /// Appends to `keys` what is costly to find of a document: a pure function, called on many threads.
+    fn keys(&self, document: &Document, keys: &mut Vec<u8>);
 
-    /// Reads the records of every shard (`records[shard]`), writes `verdicts[shard]`, and returns what is worth telling.
+    /// Starts the records of a shard.
+    fn collect(&self, path: &Path, shard: u32) -> Result<Box<dyn Collector>, Error>;
+
+    /// Reads the records of every shard (`records[shard]`), writes verdicts into `folder`, and returns what is worth
+    /// telling.
     fn decide(
         &self,
         records: &[PathBuf],
-        sources: &[String],
-        verdicts: &[PathBuf],
-        budget: &Budget,
-    ) -> Result<serde_json::Value, Error>;
+        folder: &Path,
+        sources: &Sources,
+        space: &Space<'_>,
+    ) -> Result<Value, Error>;
 
     /// Opens the verdicts of one shard.
-    fn judge(&self, verdicts: &Path) -> Result<Box<dyn Judge>, Error>;
+    fn judge(&self, folder: &Path, shard: u32) -> Result<Box<dyn Judge>, Error>;
+}
+
+/// Writes the records of a shard, asked in document order.
+pub trait Collector {
+    /// The next document and its [`GlobalStep::keys`]; `position` is its place in the shard, from 0.
+    fn push(&mut self, position: u32, document: &Document, keys: &[u8]) -> Result<(), Error>;
+
+    /// Makes the file whole; `documents` is how many the shard has.
+    fn finish(self: Box<Self>, documents: u64) -> Result<(), Error>;
 }
 
 /// The verdicts of one shard, asked in document order.
-pub trait Judge: Send {
+pub trait Judge {
     /// Looks at the next document; may change it.
-    fn apply(&mut self, document: &mut Document, number: DocumentNumber) -> Result<Verdict, Error>;
+    fn apply(&mut self, document: &mut Document, position: u32) -> Result<Verdict, Error>;
+
+    /// Checks that the verdicts were for as many documents.
+    fn finish(self: Box<Self>, documents: u64) -> Result<(), Error>;
 }

@@ -4,18 +4,18 @@
 //! Must not know token shards, tensors or models: benchmark texts reach it as JSONL.
 
 pub mod analysis;
-pub mod engine;
-pub mod global;
-pub mod recipe;
+pub mod classify;
 pub mod decontaminate;
 pub mod dedup;
+pub mod engine;
 pub mod external_sort;
-pub mod classify;
 pub mod fasttext;
+pub mod global;
 pub mod lists;
+pub mod recipe;
 pub mod step;
 pub mod steps;
 pub mod union_find;
 
-pub use global::{Budget, DocumentNumber, GlobalStep, Judge};
+pub use global::{Collector, GlobalStep, Judge};
 pub use step::{Rejection, Step, Verdict};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use smolt_run::recipe::Document as Table;
+use smolt_store::Address;
 
 smolt_run::recipe! {
     /// A curation: documents in, documents out, and why each of the others was left out.
@@ -26,12 +27,42 @@ smolt_run::recipe! {
         pub name: String,
         /// Files, folders and patterns such as `docs/**/*.html`; local paths and `hf://`, `s3://`, `gs://`, `https://`.
         pub inputs: Vec<String>,
+        /// What the files are; by their names when left out, plain text where the name says nothing.
+        pub format: Option<FileFormat>,
+        /// What a plain text file is divided into.
+        pub unit: Unit = Unit::File,
         /// Key, column or header of the text.
         pub text_key: String = "text".to_owned(),
         /// Added to the metadata of each document that lacks the key: a licence, a language.
         pub metadata: BTreeMap<String, String> = BTreeMap::new(),
         /// A damaged file stops the run, or is counted and left where it broke.
         pub damaged_files: DamagedFiles = DamagedFiles::Stop,
+    }
+
+    /// What a file of documents is; any of them may be compressed.
+    pub enum FileFormat {
+        /// One JSON object per line.
+        Jsonl = "jsonl",
+        /// Columns in row groups.
+        Parquet = "parquet",
+        /// Comma-separated rows below a header.
+        Csv = "csv",
+        /// Tab-separated rows below a header.
+        Tsv = "tsv",
+        /// Web pages, or their text (WET).
+        Warc = "warc",
+        /// Plain text, and HTML for `html_text`.
+        Text = "text",
+    }
+
+    /// What is one document of a plain text file.
+    pub enum Unit {
+        /// The file.
+        File = "file",
+        /// Each line that is not blank.
+        Line = "line",
+        /// Each run of lines that are not blank.
+        Paragraph = "paragraph",
     }
 
     /// What to do when a file is cut or broken. A damaged record is always counted and passed over.
@@ -68,6 +99,14 @@ impl Places {
         match setting.strip_prefix('@') {
             Some(reference) => self.steps.join(reference),
             None => self.base.join(setting),
+        }
+    }
+
+    /// The files behind a setting that may also be `hf://`, `s3://`, `gs://` or `https://`.
+    pub fn address(&self, setting: &str) -> Result<Address, smolt_store::Error> {
+        match setting.contains("://") {
+            true => setting.parse(),
+            false => Ok(Address::local(self.path(setting))),
         }
     }
 }

@@ -144,26 +144,27 @@ impl Fault {
 }
 
 impl Error {
-    /// Whether a reader goes on after it.
+    /// Whether only one record is lost and the reader goes on after it.
     pub fn is_recoverable(&self) -> bool {
-        false
+        self.fault().is_some()
     }
 
-    /// Countable words for it.
-    pub fn reason(&self) -> &'static str {
-        "damaged record"
-    /// Whether only one record is lost and the reader goes on after it.
-        self.fault().is_some()
     /// The kind of damage of a recoverable error.
     pub fn fault(&self) -> Option<Fault> {
         match self {
             Self::Record { fault, .. } => Some(*fault),
             _ => None,
         }
+    }
+
     pub(crate) fn record(path: &Path, place: Place, fault: Fault, problem: impl Into<String>) -> Self {
         Self::Record { path: path.to_owned(), place, fault, problem: problem.into() }
+    }
+
     pub(crate) fn damaged(path: &Path, place: Place, problem: impl Into<String>) -> Self {
         Self::Damaged { path: path.to_owned(), place, problem: problem.into() }
+    }
+
     /// A stream that broke while it was read.
     pub(crate) fn stream(path: &Path, place: Place, source: &std::io::Error) -> Self {
         Self::damaged(path, place, format!("cannot read: {source}; is the file complete?"))

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use smolt_data::document::{JsonLines, Record};
+use smolt_data::format::{JsonLines, ReadOptions, Record};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::DecontaminateError;
@@ -30,8 +30,8 @@ struct Line(Map<String, Value>);
 impl Record for Line {
     const SHAPE: &'static str = "an object";
 
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    fn parse(line: &[u8], _: &ReadOptions) -> serde_json::Result<Self> {
+        serde_json::from_slice(line)
     }
 }
 

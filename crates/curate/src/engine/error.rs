@@ -18,6 +18,25 @@ pub enum Error {
     /// The recipe is wrong.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
+    /// Deduplication failed.
+    #[error(transparent)]
+    Dedup(#[from] crate::dedup::DedupError),
+    /// A file at an address cannot be read.
+    #[error(transparent)]
+    Store(#[from] smolt_store::Error),
+    /// The network failed in the middle of a file.
+    #[error("{0}")]
+    Unreachable(String),
+    /// A step cannot be built.
+    #[error("{file}: step {step}: {problem}")]
+    Step {
+        /// The recipe.
+        file: String,
+        /// The step's kind.
+        step: String,
+        /// What is wrong and how to repair it.
+        problem: String,
+    },
     /// Settings that cannot work with these inputs.
     #[error("{0}")]
     Settings(String),
@@ -45,7 +64,9 @@ impl ExitKind for Error {
         match self {
             Self::File(error) => error.exit(),
             Self::Data(error) => error.exit(),
-            Self::Stopped(_) => Exit::Failed,
+            Self::Dedup(error) => error.exit(),
+            Self::Store(error) => error.exit(),
+            Self::Stopped(_) | Self::Unreachable(_) => Exit::Failed,
             _ => Exit::BadInput,
         }
     }

@@ -64,9 +64,9 @@ impl Layout {
         self.segment(segment).join(format!("{shard:05}.records"))
     }
 
-    /// What the global step at the end of `segment` says of a shard.
-    pub fn verdicts(&self, segment: usize, shard: usize) -> PathBuf {
-        self.segment(segment).join(format!("{shard:05}.verdicts"))
+    /// What the global step at the end of `segment` says of every shard.
+    pub fn verdicts(&self, segment: usize) -> PathBuf {
+        self.segment(segment).join("verdicts")
     }
 
     /// Written last, so that a shard is done when this is there: what was counted.
@@ -123,25 +123,21 @@ const FAST: i32 = 1;
 const USUAL: i32 = 3;
 
 /// A file in the making: under another name until finished, gone when dropped.
-pub(super) struct Plain {
+struct Plain {
     path: PathBuf,
     file: BufWriter<File>,
     temporary: tempfile::TempPath,
 }
 
 impl Plain {
-    pub(super) fn create(path: &Path) -> Result<Self, Error> {
+    fn create(path: &Path) -> Result<Self, Error> {
         let folder = path.parent().unwrap_or(Path::new("."));
         let temporary = tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder);
         let (file, temporary) = temporary.map_err(|source| FileError::writing(path, source))?.into_parts();
         Ok(Self { path: path.to_owned(), file: BufWriter::with_capacity(1 << 16, file), temporary })
     }
 
-    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        Ok(self.file.write_all(bytes).map_err(|source| FileError::writing(&self.path, source))?)
-    }
-
-    pub(super) fn finish(self) -> Result<(), Error> {
+    fn finish(self) -> Result<(), Error> {
         let writing = |source| FileError::writing(&self.path, source);
         let file = self.file.into_inner().map_err(|e| writing(e.into_error()))?;
         file.sync_all().map_err(writing)?;

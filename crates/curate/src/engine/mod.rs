@@ -11,6 +11,7 @@ mod error;
 mod files;
 mod kind;
 mod plan;
+mod read;
 mod shard;
 mod tally;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use smolt_run::launcher::Rank;
 use smolt_run::{hash, recipe, signal};
+use smolt_store::Store;
 
 pub use audit::{Finding, Report};
 pub use chain::{Chain, Work};
@@ -34,8 +36,8 @@ pub use plan::{Input, Shard, plan};
 pub use tally::{Amount, Group, StepTally, Tally};
 
 use crate::analysis::Analysis;
-use crate::global::Budget;
-use crate::recipe::{Curation, DamagedFiles, Places};
+use crate::dedup::{Sources, Space};
+use crate::recipe::{Curation, Places};
 use files::{make_folder, read_json, read_tally, write_json};
 use shard::{Documents, Pass};
 
@@ -69,12 +71,18 @@ pub enum Event {
 }
 
 /// `plan.json`: what a folder was started with.
-#[derive(Serialize, Deserialize)]
-struct Plan {
+#[derive(Serialize)]
+struct Plan<'a> {
     format_version: u32,
+    key: &'a str,
+    recipe: &'a str,
+    shards: &'a [Shard],
+}
+
+/// What of `plan.json` decides whether to go on.
+#[derive(Deserialize)]
+struct Started {
     key: String,
-    recipe: String,
-    shards: Vec<Shard>,
 }
 
 /// How often a waiting rank looks.
@@ -85,6 +93,7 @@ struct Engine<'a> {
     chain: Chain,
     options: &'a Options,
     layout: Layout,
+    store: Store,
     shards: Vec<Shard>,
     analyses: Mutex<Vec<Analysis>>,
     tell: &'a (dyn Fn(Event) + Sync),
@@ -102,9 +111,10 @@ fn run_chain(
     tell: &(dyn Fn(Event) + Sync),
 ) -> Result<Report, Error> {
     let layout = Layout::new(&options.out);
-    let shards = plan::plan(curation, &options.places)?;
+    let store = Store::of_process();
+    let shards = plan(curation, &options.places, &store)?;
     let analyses = Mutex::new(Vec::new());
-    let engine = Engine { curation, chain, options, layout, shards, analyses, tell };
+    let engine = Engine { curation, chain, options, layout, store, shards, analyses, tell };
     engine.start()?;
     for pass in 0..engine.chain.segments.len() {
         // Another rank may have ended everything, and its markers with it.
@@ -130,11 +140,10 @@ impl Engine<'_> {
         let key = hash::bytes(format!("{text}\n{shards}").as_bytes());
         let path = self.layout.plan();
         if self.leads() && !path.exists() {
-            let shards = self.shards.clone();
-            write_json(&path, &Plan { format_version: 1, key: key.clone(), recipe: text, shards })?;
+            write_json(&path, &Plan { format_version: 1, key: &key, recipe: &text, shards: &self.shards })?;
         }
         self.wait_for(std::slice::from_ref(&path), "the first rank's plan.json")?;
-        match read_json::<Plan>(&path)? {
+        match read_json::<Started>(&path)? {
             Some(plan) if plan.key == key => Ok(()),
             _ => Err(Error::Settings(format!(
                 "{}: was made by another recipe or from other inputs; choose another --out, or delete the folder",
@@ -205,13 +214,7 @@ impl Engine<'_> {
         }
         let source = &self.curation.source[self.shards[shard].source];
         let inputs = self.shards[shard].inputs.iter();
-        Box::new(inputs.flat_map(move |input| self.open(source, input)))
-    }
-
-    fn open(&self, source: &crate::recipe::Source, input: &Input) -> Documents<'_> {
-        let _ = source.damaged_files == DamagedFiles::Skip;
-        let path = PathBuf::from(&input.address);
-        Box::new(smolt_data::document::Documents::new(&[path]).map(|item| item.map_err(Error::Data)))
+        Box::new(inputs.flat_map(move |input| read::documents(&self.store, source, input)))
     }
 
     /// The decision of the global step that ends pass `number`: the first rank makes it, when all shards are there.
@@ -222,17 +225,21 @@ impl Engine<'_> {
             self.wait_for_shards(number)?;
             let Work::Global(global) = &self.chain.links[step].work else { return Ok(()) };
             (self.tell)(Event::Note(format!("{}: deciding over all documents", self.chain.links[step].name)));
-            let each = |path: fn(&Layout, usize, usize) -> PathBuf| -> Vec<PathBuf> {
-                (0..self.shards.len()).map(|shard| path(&self.layout, number, shard)).collect()
-            };
-            let name = |shard: &Shard| self.curation.source[shard.source].name.clone();
-            let sources: Vec<String> = self.shards.iter().map(name).collect();
-            let folder = self.layout.work().join("sort");
-            remove_folder(&folder)?;
-            make_folder(&folder)?;
-            let (memory, threads) = (self.options.memory, self.options.threads);
-            let budget = Budget { memory, threads, folder: folder.clone() };
-            let report = global.decide(&each(Layout::records), &sources, &each(Layout::verdicts), &budget)?;
+            // Only shards whose documents the step is for have records.
+            let takes = |shard: &usize| self.chain.links[step].is_for(self.shards[*shard].source);
+            let records: Vec<PathBuf> = (0..self.shards.len())
+                .filter(takes)
+                .map(|shard| self.layout.records(number, shard))
+                .collect();
+            let names = self.curation.source.iter().map(|source| source.name.clone()).collect();
+            let of_shard = self.shards.iter().map(|shard| shard.source as u32).collect();
+            let (folder, verdicts) = (self.layout.work().join("sort"), self.layout.verdicts(number));
+            for folder in [&folder, &verdicts] {
+                remove_folder(folder)?;
+                make_folder(folder)?;
+            }
+            let space = Space { memory: self.options.memory, scratch: &folder };
+            let report = global.decide(&records, &verdicts, &Sources::new(names, of_shard)?, &space)?;
             remove_folder(&folder)?;
             write_json(&decided, &report)?;
         }

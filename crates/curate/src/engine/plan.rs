@@ -1,9 +1,7 @@
 //! Inputs → shards: a pure function of the recipe and of what the inputs are, so every rank plans the same.
 
-use std::path::{Path, PathBuf};
-
-use serde::{Deserialize, Serialize};
-use smolt_run::error::FileError;
+use serde::{Serialize, Serializer};
+use smolt_store::{Address, Store};
 
 use super::error::Error;
 use crate::recipe::{Curation, Places};
@@ -12,21 +10,26 @@ use crate::recipe::{Curation, Places};
 const SHARD_FILES: usize = 4096;
 
 /// One input.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Input {
-    /// A path, as the recipe names it.
-    pub address: String,
+    /// Where it is; written without what a query may hold, such as a signature.
+    #[serde(serialize_with = "shown")]
+    pub address: Address,
     /// Its size; a changed size is another plan.
     pub bytes: u64,
 }
 
 /// Inputs of one source that are read in one go.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Shard {
     /// Index of the source in the recipe.
     pub source: usize,
     /// In order.
     pub inputs: Vec<Input>,
+}
+
+fn shown<S: Serializer>(address: &Address, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&address.shown())
 }
 
 impl Shard {
@@ -37,12 +40,14 @@ impl Shard {
 }
 
 /// All shards; their numbers are their places.
-pub fn plan(curation: &Curation, places: &Places) -> Result<Vec<Shard>, Error> {
+pub fn plan(curation: &Curation, places: &Places, store: &Store) -> Result<Vec<Shard>, Error> {
     let mut shards = Vec::new();
     for (number, source) in curation.source.iter().enumerate() {
         let mut inputs = Vec::new();
         for pattern in &source.inputs {
-            inputs.extend(find(places, pattern)?);
+            let entries = store.list(&places.address(pattern)?)?;
+            inputs
+                .extend(entries.into_iter().map(|entry| Input { address: entry.address, bytes: entry.size }));
         }
         if inputs.is_empty() {
             let name = &source.name;
@@ -66,27 +71,4 @@ fn group(source: usize, inputs: Vec<Input>, shard_bytes: u64) -> Vec<Shard> {
         }
     }
     shards
-}
-
-/// The files behind one `inputs` entry, sorted.
-fn find(places: &Places, pattern: &str) -> Result<Vec<Input>, Error> {
-    let path = places.path(pattern);
-    let mut files = Vec::new();
-    walk(&path, &mut files)?;
-    files.sort_by(|a, b| a.0.cmp(&b.0));
-    let input = |(path, bytes): (PathBuf, u64)| Input { address: path.to_string_lossy().into_owned(), bytes };
-    Ok(files.into_iter().map(input).collect())
-}
-
-fn walk(path: &Path, files: &mut Vec<(PathBuf, u64)>) -> Result<(), Error> {
-    let reading = |source| FileError::reading(path, source);
-    let meta = std::fs::metadata(path).map_err(reading)?;
-    if !meta.is_dir() {
-        files.push((path.to_owned(), meta.len()));
-        return Ok(());
-    }
-    for entry in std::fs::read_dir(path).map_err(reading)? {
-        walk(&entry.map_err(reading)?.path(), files)?;
-    }
-    Ok(())
 }

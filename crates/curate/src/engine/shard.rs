@@ -5,17 +5,18 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::json;
 use smolt_data::document::Document;
+use smolt_data::error::Fault;
 use smolt_run::signal;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::chain::{Chain, Link, Segment, Work};
 use super::error::Error;
-use super::files::{Layout, Lines, Plain, Split, write_json};
+use super::files::{Layout, Lines, Split, write_json};
 use super::kind::Kind;
 use super::tally::Tally;
 use crate::analysis::Analysis;
-use crate::global::Judge;
-use crate::recipe::Curation;
+use crate::global::{Collector, GlobalStep, Judge};
+use crate::recipe::{Curation, DamagedFiles};
 use crate::step::{Rejection, Verdict};
 
 /// A batch holds at most this many documents and about this many bytes of text: bounds the memory.
@@ -53,8 +54,7 @@ struct Item {
     /// (step, bytes before, bytes after, changed) for each step passed.
     trail: Vec<(usize, usize, usize, bool)>,
     rejected: Option<(usize, usize, Rejection)>,
-    number: u64,
-    records: Vec<u8>,
+    keys: Vec<u8>,
 }
 
 impl Pass<'_> {
@@ -75,7 +75,7 @@ impl Pass<'_> {
         let name = &self.curation.source[self.source].name;
         let mut judge = self.judge()?;
         let mut writer = Writer::new(self, name)?;
-        let (mut position, mut kept) = (0u64, 0u64);
+        let mut position = 0;
         loop {
             if let Some(signal) = signal::requested() {
                 return Err(Error::Stopped(signal.name()));
@@ -84,15 +84,16 @@ impl Pass<'_> {
             if batch.is_empty() {
                 break;
             }
-            self.in_parallel(&mut batch, |item, analysis| self.apply(item, analysis));
-            for item in batch.iter_mut().filter(|item| item.rejected.is_none()) {
-                item.number = (self.shard as u64) << 32 | kept;
-                kept += 1;
-            }
-            self.in_parallel(&mut batch, |item, analysis| self.gather(item, analysis));
+            self.in_parallel(&mut batch, |item, analysis| {
+                self.apply(item, analysis);
+                self.keys(item);
+            });
             for item in batch {
                 writer.write(self, item, &mut tally)?;
             }
+        }
+        if let Some((_, judge)) = judge {
+            judge.finish(u64::from(position))?;
         }
         writer.finish()?;
         write_json(&self.layout.done(self.number, self.shard), &tally)
@@ -103,7 +104,7 @@ impl Pass<'_> {
             return Ok(None);
         };
         let Work::Global(global) = &self.link(step).work else { return Ok(None) };
-        Ok(Some((step, global.judge(&self.layout.verdicts(self.number - 1, self.shard))?)))
+        Ok(Some((step, global.judge(&self.layout.verdicts(self.number - 1), self.shard as u32)?)))
     }
 
     /// The next documents; what cannot be read is counted and written on the way.
@@ -111,7 +112,7 @@ impl Pass<'_> {
         &self,
         documents: &mut Documents<'_>,
         judge: &mut Option<Judging>,
-        position: &mut u64,
+        position: &mut u32,
         writer: &mut Writer<'_>,
         tally: &mut Tally,
     ) -> Result<Vec<Item>, Error> {
@@ -121,7 +122,7 @@ impl Pass<'_> {
             let document = match documents.next() {
                 None => break,
                 Some(Ok(document)) => document,
-                Some(Err(Error::Data(problem))) if problem.is_recoverable() => {
+                Some(Err(Error::Data(problem))) if problem.is_recoverable() || self.skips_damaged_files() => {
                     writer.unreadable(&problem, tally)?;
                     continue;
                 }
@@ -132,13 +133,17 @@ impl Pass<'_> {
             if let Some((step, judge)) = judge {
                 let before = item.document.text.len();
                 let hash = xxh3_64(item.document.text.as_bytes());
-                let verdict = judge.apply(&mut item.document, (self.shard as u64) << 32 | *position)?;
+                let verdict = judge.apply(&mut item.document, *position)?;
                 item.follow(*step, before, hash, verdict);
             }
             *position += 1;
             batch.push(item);
         }
         Ok(batch)
+    }
+
+    fn skips_damaged_files(&self) -> bool {
+        self.number == 0 && self.curation.source[self.source].damaged_files == DamagedFiles::Skip
     }
 
     fn item(&self, mut document: Document) -> Item {
@@ -155,7 +160,7 @@ impl Pass<'_> {
         }
         let kind = carried.unwrap_or_else(|| Kind::of(&document.text));
         let bytes = document.text.len();
-        Item { document, bytes, kind, trail: Vec::new(), rejected: None, number: 0, records: Vec::new() }
+        Item { document, bytes, kind, trail: Vec::new(), rejected: None, keys: Vec::new() }
     }
 
     fn apply(&self, item: &mut Item, analysis: &mut Analysis) {
@@ -183,13 +188,18 @@ impl Pass<'_> {
         }
     }
 
-    fn gather(&self, item: &mut Item, analysis: &mut Analysis) {
-        let Some(step) = self.segment().gathered.filter(|&step| self.link(step).is_for(self.source)) else {
-            return;
-        };
-        if let (Work::Global(global), None) = (&self.link(step).work, &item.rejected) {
-            analysis.text_changed();
-            global.gather(&item.document, item.number, analysis, &mut item.records);
+    fn keys(&self, item: &mut Item) {
+        if let (Some(global), None) = (self.gathered(), &item.rejected) {
+            global.keys(&item.document, &mut item.keys);
+        }
+    }
+
+    /// The global step that this pass gathers for, if it is for this shard's documents.
+    fn gathered(&self) -> Option<&dyn GlobalStep> {
+        let step = self.segment().gathered.filter(|&step| self.link(step).is_for(self.source))?;
+        match &self.link(step).work {
+            Work::Global(global) => Some(&**global),
+            Work::Each(_) => None,
         }
     }
 
@@ -236,7 +246,8 @@ struct Writer<'a> {
     curated: Option<Split<'a>>,
     between: Option<Lines>,
     rejected: Option<Lines>,
-    records: Option<Plain>,
+    collector: Option<Box<dyn Collector>>,
+    collected: u32,
 }
 
 impl<'a> Writer<'a> {
@@ -250,15 +261,17 @@ impl<'a> Writer<'a> {
             curated: pass.is_last().then(split),
             between: if pass.is_last() { None } else { Some(Lines::between(&between)?) },
             rejected: if output.rejected { Some(Lines::create(&rejected)?) } else { None },
-            records: match pass.segment().gathered {
-                Some(_) => Some(Plain::create(&layout.records(pass.number, shard))?),
+            collector: match pass.gathered() {
+                Some(global) => Some(global.collect(&layout.records(pass.number, shard), shard as u32)?),
                 None => None,
             },
+            collected: 0,
         })
     }
 
     fn unreadable(&mut self, problem: &smolt_data::Error, tally: &mut Tally) -> Result<(), Error> {
-        *tally.unreadable.entry(problem.reason().to_owned()).or_default() += 1;
+        let reason = problem.fault().map_or("damaged_file", Fault::reason);
+        *tally.unreadable.entry(reason.to_owned()).or_default() += 1;
         match &mut self.rejected {
             Some(file) => file.write(&json!({"unreadable": problem.to_string()})),
             None => Ok(()),
@@ -266,7 +279,7 @@ impl<'a> Writer<'a> {
     }
 
     fn write(&mut self, pass: &Pass<'_>, item: Item, tally: &mut Tally) -> Result<(), Error> {
-        let Item { mut document, bytes, kind, trail, rejected, records, .. } = item;
+        let Item { mut document, bytes, kind, trail, rejected, keys } = item;
         let groups = tally.read(&document, bytes, kind, pass.number == 0);
         for (step, before, after, changed) in trail {
             tally.keep(step, before, after, changed);
@@ -281,8 +294,9 @@ impl<'a> Writer<'a> {
             }
             return Ok(());
         }
-        if let Some(file) = &mut self.records {
-            file.append(&records)?;
+        if let Some(collector) = &mut self.collector {
+            collector.push(self.collected, &document, &keys)?;
+            self.collected += 1;
         }
         if let Some(file) = &mut self.curated {
             tally.kept.add(document.text.len());
@@ -299,6 +313,9 @@ impl<'a> Writer<'a> {
         self.curated.map_or(Ok(()), Split::finish)?;
         self.between.map_or(Ok(()), Lines::finish)?;
         self.rejected.map_or(Ok(()), Lines::finish)?;
-        self.records.map_or(Ok(()), Plain::finish)
+        match self.collector {
+            Some(collector) => collector.finish(u64::from(self.collected)),
+            None => Ok(()),
+        }
     }
 }

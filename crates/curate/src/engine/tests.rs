@@ -14,7 +14,8 @@ use smolt_run::recipe::Document as Table;
 use super::chain::{Chain, Link, Work};
 use super::{Error, Kind, Options, Report, run_chain};
 use crate::analysis::Analysis;
-use crate::global::{Budget, DocumentNumber, GlobalStep, Judge};
+use crate::dedup::{Sources, Space};
+use crate::global::{Collector, GlobalStep, Judge};
 use crate::recipe::{Curation, Places};
 use crate::step::{Rejection, Step, Verdict};
 
@@ -52,48 +53,65 @@ impl Step for DiesAt {
 /// Keeps the first document of each length.
 struct OneOfEachLength;
 
-struct Listed(BTreeSet<u64>);
+struct Lengths(PathBuf, Vec<u8>);
 
-impl GlobalStep for OneOfEachLength {
-    fn gather(&self, document: &Document, number: DocumentNumber, _: &mut Analysis, records: &mut Vec<u8>) {
-        records.extend_from_slice(&(document.text.len() as u64).to_le_bytes());
-        records.extend_from_slice(&number.to_le_bytes());
+impl Collector for Lengths {
+    fn push(&mut self, position: u32, document: &Document, keys: &[u8]) -> Result<(), Error> {
+        assert_eq!(keys, (document.text.len() as u64).to_le_bytes());
+        self.1.extend_from_slice(keys);
+        self.1.extend_from_slice(&position.to_le_bytes());
+        Ok(())
     }
 
-    fn decide(
-        &self,
-        records: &[PathBuf],
-        sources: &[String],
-        verdicts: &[PathBuf],
-        _: &Budget,
-    ) -> Result<Value, Error> {
-        assert_eq!(records.len(), sources.len());
+    fn finish(self: Box<Self>, documents: u64) -> Result<(), Error> {
+        assert_eq!(self.1.len() as u64, documents * 12);
+        fs::write(self.0, self.1).unwrap();
+        Ok(())
+    }
+}
+
+struct Listed(BTreeSet<u32>);
+
+impl GlobalStep for OneOfEachLength {
+    fn keys(&self, document: &Document, keys: &mut Vec<u8>) {
+        keys.extend_from_slice(&(document.text.len() as u64).to_le_bytes());
+    }
+
+    fn collect(&self, path: &Path, _: u32) -> Result<Box<dyn Collector>, Error> {
+        Ok(Box::new(Lengths(path.to_owned(), Vec::new())))
+    }
+
+    fn decide(&self, records: &[PathBuf], folder: &Path, _: &Sources, _: &Space<'_>) -> Result<Value, Error> {
         let mut seen = BTreeSet::new();
-        for (records, verdicts) in records.iter().zip(verdicts) {
+        for (shard, records) in records.iter().enumerate() {
             let mut drop = Vec::new();
-            for record in fs::read(records).unwrap().chunks_exact(16) {
+            for record in fs::read(records).unwrap().chunks_exact(12) {
                 if !seen.insert(record[..8].to_vec()) {
                     drop.extend_from_slice(&record[8..]);
                 }
             }
-            fs::write(verdicts, drop).unwrap();
+            fs::write(folder.join(shard.to_string()), drop).unwrap();
         }
         Ok(json!({"lengths": seen.len()}))
     }
 
-    fn judge(&self, verdicts: &Path) -> Result<Box<dyn Judge>, Error> {
-        let bytes = fs::read(verdicts).unwrap();
-        let numbers = bytes.chunks_exact(8).map(|b| u64::from_le_bytes(b.try_into().unwrap()));
-        Ok(Box::new(Listed(numbers.collect())))
+    fn judge(&self, folder: &Path, shard: u32) -> Result<Box<dyn Judge>, Error> {
+        let bytes = fs::read(folder.join(shard.to_string())).unwrap();
+        let positions = bytes.chunks_exact(4).map(|b| u32::from_le_bytes(b.try_into().unwrap()));
+        Ok(Box::new(Listed(positions.collect())))
     }
 }
 
 impl Judge for Listed {
-    fn apply(&mut self, _: &mut Document, number: DocumentNumber) -> Result<Verdict, Error> {
-        match self.0.contains(&number) {
-            true => Ok(Verdict::Reject(Rejection { reason: "same_length", detail: number.to_string() })),
+    fn apply(&mut self, _: &mut Document, position: u32) -> Result<Verdict, Error> {
+        match self.0.contains(&position) {
+            true => Ok(Verdict::Reject(Rejection { reason: "same_length", detail: position.to_string() })),
             false => Ok(Verdict::Keep),
         }
+    }
+
+    fn finish(self: Box<Self>, _: u64) -> Result<(), Error> {
+        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 use smolt_run::error::FileError;
 
-use crate::error::Error;
+use crate::error::{Error, Place};
 
 /// A longer line is damage.
 const MAX_LINE: u64 = 1 << 20;
@@ -27,7 +27,7 @@ pub fn parse(
         if read.map_err(|source| FileError::reading(path, source))? == 0 {
             break;
         }
-        let damaged = |problem: String| Error::Line { path: path.to_owned(), line: number + 1, problem };
+        let damaged = |problem: String| Error::damaged(path, Place::Line(number + 1), problem);
         if line.last() != Some(&b'\n') {
             return Err(damaged("cut short or too long; make the shard again".into()));
         }

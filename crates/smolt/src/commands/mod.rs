@@ -4,7 +4,6 @@ pub(crate) mod ablate;
 pub(crate) mod bench;
 pub(crate) mod chat;
 pub(crate) mod checkpoint;
-pub(crate) mod curate;
 pub(crate) mod data;
 pub(crate) mod eval;
 pub(crate) mod export;

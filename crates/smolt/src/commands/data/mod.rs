@@ -1,6 +1,7 @@
 //! `smolt data`: one file per subcommand.
 
 mod corpus;
+mod curate;
 mod inspect;
 mod lengths;
 mod mix;
@@ -19,6 +20,8 @@ pub(crate) enum Action {
     Corpus(corpus::Args),
     /// Generate Tinytown: recitals, stories, questions, chats and test items
     Tinytown(tinytown::Args),
+    /// Filter, repair and deduplicate documents by a recipe
+    Curate(curate::Args),
     /// Turn documents or chats into a token shard
     Tokenize(tokenize::Args),
     /// Count how long documents are, and what packing them lets a token see
@@ -35,6 +38,7 @@ pub(crate) fn run(action: Action) -> Outcome {
     match action {
         Action::Corpus(args) => corpus::run(&args),
         Action::Tinytown(args) => tinytown::run(&args),
+        Action::Curate(args) => curate::run(args),
         Action::Tokenize(args) => tokenize::run(&args),
         Action::Lengths(args) => lengths::run(&args),
         Action::Pack(args) => pack::run(&args),

@@ -8,6 +8,7 @@ use smolt_curate::recipe::{Curation, Output, Places, Source};
 use smolt_run::error::Failure;
 use smolt_run::launcher::Rank;
 use smolt_run::recipe::Document;
+use smolt_store::Store;
 use std::path::Path;
 
 smolt_run::recipe! {
@@ -38,7 +39,7 @@ impl CurateSettings {
         }
         curation.source.retain(|source| !source.inputs.is_empty());
         let places = Places { base: base.to_owned(), steps: base.to_owned() };
-        let plan = engine::plan(&curation, &places)?;
+        let plan = engine::plan(&curation, &places, &Store::of_process())?;
         Ok(json!(plan))
     }
 }
