@@ -35,6 +35,14 @@ pub enum TokenizerError {
         /// What is not supported.
         problem: String,
     },
+    /// The record of a training is damaged or another tokenizer's.
+    #[error("{}: {problem}; train the tokenizer again, or remove this file", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// What and where.
+        problem: String,
+    },
     /// Settings that cannot give a tokenizer.
     #[error("tokenizer settings: {0}")]
     Settings(String),

@@ -5,6 +5,7 @@ mod bytes;
 mod error;
 mod folder;
 mod read;
+mod record;
 mod regex;
 mod stream;
 mod train;
@@ -15,6 +16,7 @@ mod tests;
 
 pub use error::TokenizerError;
 pub use folder::{SpecialRoles, save};
+pub use record::{SourceRecord, TRAINING_FILE, TrainingRecord};
 pub use stream::StreamDecoder;
 pub use train::{Digits, Model, TrainReport, TrainSettings, Trained, train, train_on};
 

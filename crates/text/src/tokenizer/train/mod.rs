@@ -19,6 +19,9 @@ use smolt_run::resources;
 use std::collections::HashMap;
 use std::path::Path;
 
+/// What the names of tokens begin with that only fill up the vocabulary.
+const RESERVED: &str = "<|reserved_";
+
 /// A trained tokenizer and what is to be said about it.
 #[derive(Clone, Debug)]
 pub struct Trained {
@@ -120,7 +123,7 @@ fn finish(
 ) -> Result<((Vec<u8>, usize), usize, usize), TokenizerError> {
     let vocab_size = settings.padded_vocab_size();
     let reserved = vocab_size - made.tokens.len();
-    made.tokens.extend((0..reserved).map(|n| format!("<|reserved_{n}|>")));
+    made.tokens.extend((0..reserved).map(|n| format!("{RESERVED}{n}|>")));
     unique(&made.tokens)?;
     let added: Vec<(u32, &str)> = (0..special.len())
         .chain(vocab_size - reserved..vocab_size)

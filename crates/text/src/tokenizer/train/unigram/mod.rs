@@ -10,9 +10,9 @@ mod seed;
 use super::super::TokenizerError;
 use super::super::write::SPACE_MARK;
 use super::count::Words;
-use super::{Made, TrainSettings, letters};
+use super::{Made, RESERVED, TrainSettings, letters};
 use lattice::{Pieces, Scratch};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// Candidates to begin with.
 const SEEDS: usize = 1_000_000;
@@ -229,16 +229,18 @@ fn assemble(pieces: &Pieces, alphabet: &BTreeSet<char>, room: usize, special: &[
         })
         .collect();
     let by_score = |a: &(String, f64), b: &(String, f64)| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0));
+    let named: Vec<String> = special.iter().cloned().chain(byte_tokens()).collect();
+    // Text may hold a name often enough to make it a piece; the name is taken.
+    let taken: HashSet<&str> = named.iter().map(String::as_str).collect();
     let mut rest: Vec<(String, f64)> = pieces
         .iter()
-        .filter(|(text, _)| !is_letter(text))
+        .filter(|(text, _)| !is_letter(text) && !taken.contains(text) && !text.starts_with(RESERVED))
         .map(|(text, score)| (text.to_owned(), score))
         .collect();
     rest.sort_by(by_score);
     rest.truncate(room - chosen.len());
     chosen.extend(rest);
     chosen.sort_by(by_score);
-    let named: Vec<String> = special.iter().cloned().chain(byte_tokens()).collect();
     let scores = std::iter::repeat_n(NEVER, named.len()).chain(chosen.iter().map(|(_, s)| *s)).collect();
     let tokens = named.into_iter().chain(chosen.into_iter().map(|(text, _)| text)).collect();
     Made { tokens, merges: Vec::new(), scores }
