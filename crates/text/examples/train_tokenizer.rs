@@ -16,7 +16,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ..TrainSettings::default()
     };
     let files: Vec<String> = std::iter::from_fn(|| next().ok()).collect();
-    let lines = files.iter().flat_map(|file| std::fs::File::open(file).map(BufReader::new)).flat_map(BufRead::lines);
+    let lines =
+        files.iter().flat_map(|file| std::fs::File::open(file).map(BufReader::new)).flat_map(BufRead::lines);
     let trained = train(lines.map_while(Result::ok), &settings)?;
     println!("{}", trained.report);
     Ok(std::fs::write(out, trained.tokenizer.json())?)

@@ -107,7 +107,10 @@ pub fn open_questions(goals: &Goals) -> Vec<Finding> {
     };
     ask(goals.languages.is_empty(), "which languages? say so with --language");
     ask(goals.domains.is_empty(), "which domains (math, code, …)? say so with --domain, or --domain none");
-    ask(goals.mixture.is_empty(), "which mixture will the model be trained on? say so with --mixture SOURCE=SHARE");
+    ask(
+        goals.mixture.is_empty(),
+        "which mixture will the model be trained on? say so with --mixture SOURCE=SHARE",
+    );
     open
 }
 
@@ -121,7 +124,9 @@ pub fn vocabulary_findings(goals: &Goals, vocab_size: usize) -> Vec<Finding> {
         );
         found.push(Finding::new(Severity::Error, text));
     } else if languages > 1 && vocab_size < SEVERAL_LANGUAGES {
-        let text = format!("a vocabulary of {vocab_size} is small for {languages} languages; {SEVERAL_LANGUAGES} is usual");
+        let text = format!(
+            "a vocabulary of {vocab_size} is small for {languages} languages; {SEVERAL_LANGUAGES} is usual"
+        );
         found.push(Finding::new(Severity::Warning, text));
     }
     if vocab_size >= MANY_LANGUAGES && languages < MANY {
@@ -214,10 +219,12 @@ pub struct Advice {
 /// The candidate without an error whose words cost least over the goal's languages; none when each has one.
 pub fn advise(goals: &Goals, candidates: &[Candidate]) -> Advice {
     let fits = |c: &&Candidate| candidate_findings(goals, c).iter().all(|f| f.severity != Severity::Error);
-    let measured = |c: &&Candidate| goals.languages.iter().all(|l| c.measures.get(l).is_some_and(|m| m.words > 0));
+    let measured =
+        |c: &&Candidate| goals.languages.iter().all(|l| c.measures.get(l).is_some_and(|m| m.words > 0));
     // The geometric mean: a tenth more tokens weighs the same in every language.
     let cost = |c: &Candidate| {
-        let logs: f64 = goals.languages.iter().map(|l| c.measures[l].fertility().max(f64::MIN_POSITIVE).ln()).sum();
+        let logs: f64 =
+            goals.languages.iter().map(|l| c.measures[l].fertility().max(f64::MIN_POSITIVE).ln()).sum();
         (logs / goals.languages.len().max(1) as f64).exp()
     };
     let best = candidates
@@ -256,16 +263,18 @@ mod tests {
     }
 
     fn candidate(name: &str, vocab_size: usize, tokens: &[(&str, u64)]) -> Candidate {
-        let measure = |tokens| Measure {
-            words: 100,
-            alone: WordTokens { tokens, continued: 0 },
-            ..Measure::default()
-        };
+        let measure =
+            |tokens| Measure { words: 100, alone: WordTokens { tokens, continued: 0 }, ..Measure::default() };
         Candidate {
             name: name.into(),
             vocab_size,
             measures: tokens.iter().map(|(l, n)| (l.to_string(), measure(*n))).collect(),
-            digits: DigitAudit { policy: "none".into(), longest: 6, multi_digit_tokens: 9, example: vec!["342792".into()] },
+            digits: DigitAudit {
+                policy: "none".into(),
+                longest: 6,
+                multi_digit_tokens: 9,
+                example: vec!["342792".into()],
+            },
             trained_on: None,
         }
     }
@@ -303,7 +312,9 @@ mod tests {
 
     #[test]
     fn drift_is_total_variation() {
-        let mix = |parts: &[(&str, f64)]| parts.iter().map(|(n, w)| (n.to_string(), *w)).collect::<BTreeMap<_, _>>();
+        let mix = |parts: &[(&str, f64)]| {
+            parts.iter().map(|(n, w)| (n.to_string(), *w)).collect::<BTreeMap<_, _>>()
+        };
         let a = mix(&[("web", 85.0), ("code", 15.0)]);
         assert_eq!(drift(&a, &a), 0.0);
         assert!((drift(&a, &mix(&[("web", 0.6), ("code", 0.3), ("math", 0.1)])) - 0.25).abs() < 1e-12);

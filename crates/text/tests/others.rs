@@ -5,9 +5,7 @@
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use smolt_text::tokenizer::{
-    Digits, Model, SpecialRoles, Tokenizer, TrainSettings, save, train, train_on,
-};
+use smolt_text::tokenizer::{Digits, Model, SpecialRoles, Tokenizer, TrainSettings, save, train, train_on};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -78,7 +76,9 @@ fn merges_equal_those_of_python() {
 fn corpus() -> Vec<String> {
     let cases = golden("families.json");
     let all = texts(&cases["texts"]);
-    (0..300).map(|i| format!("{} {}\n{}", all[i * 7 % all.len()], i * i, all[(i * 11 + 4) % all.len()])).collect()
+    (0..300)
+        .map(|i| format!("{} {}\n{}", all[i * 7 % all.len()], i * i, all[(i * 11 + 4) % all.len()]))
+        .collect()
 }
 
 fn trained(model: Model, digits: Digits, threads: usize) -> Tokenizer {
@@ -137,15 +137,18 @@ fn special_tokens_of_every_model_are_found_and_never_made() {
 fn a_pattern_that_cannot_be_used_is_named() {
     let mut file: Value = serde_json::from_slice(trained(Model::Bpe, Digits::ThreeRight, 1).json()).unwrap();
     file["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = json!("(unclosed");
-    let error = Tokenizer::from_json(file.to_string().as_bytes(), Path::new("x.json")).unwrap_err().to_string();
+    let error =
+        Tokenizer::from_json(file.to_string().as_bytes(), Path::new("x.json")).unwrap_err().to_string();
     assert!(error.contains("x.json") && error.contains("(unclosed"), "{error}");
     let mut file: Value = serde_json::from_slice(trained(Model::Bpe, Digits::None, 1).json()).unwrap();
     file["pre_tokenizer"]["add_prefix_space"] = json!(true);
-    let error = Tokenizer::from_json(file.to_string().as_bytes(), Path::new("x.json")).unwrap_err().to_string();
+    let error =
+        Tokenizer::from_json(file.to_string().as_bytes(), Path::new("x.json")).unwrap_err().to_string();
     assert!(error.contains("add_prefix_space"), "{error}");
     file["model"] = json!({"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"});
     file["pre_tokenizer"] = Value::Null;
-    let error = Tokenizer::from_json(file.to_string().as_bytes(), Path::new("x.json")).unwrap_err().to_string();
+    let error =
+        Tokenizer::from_json(file.to_string().as_bytes(), Path::new("x.json")).unwrap_err().to_string();
     assert!(error.contains("WordLevel"), "{error}");
 }
 

@@ -4,7 +4,8 @@ use icu_segmenter::options::WordBreakInvariantOptions;
 use icu_segmenter::{WordSegmenter, WordSegmenterBorrowed};
 
 /// What cut the words; fertility is comparable only under one segmenter.
-pub const SEGMENTER: &str = "icu_segmenter 2.4 (Unicode UAX 29, dictionaries for Chinese, Japanese, Thai, Lao, Khmer, Burmese)";
+pub const SEGMENTER: &str =
+    "icu_segmenter 2.4 (Unicode UAX 29, dictionaries for Chinese, Japanese, Thai, Lao, Khmer, Burmese)";
 
 /// Cuts text at Unicode word boundaries, by dictionary where a script has no spaces.
 pub struct Segmenter {

@@ -39,7 +39,8 @@ impl TrainingRecord {
             return Ok(None);
         }
         let damaged = |problem: String| TokenizerError::Record { path: path.clone(), problem };
-        let record: Self = serde_json::from_slice(&read_capped(&path)?).map_err(|e| damaged(e.to_string()))?;
+        let record: Self =
+            serde_json::from_slice(&read_capped(&path)?).map_err(|e| damaged(e.to_string()))?;
         if record.format_version != 1 {
             return Err(damaged(format!("format_version is {}, known is 1", record.format_version)));
         }

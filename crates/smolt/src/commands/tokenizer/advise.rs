@@ -61,8 +61,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     }
     let candidates = candidates(args)?;
     let planned = args.vocab_size.map(|size| advice::vocabulary_findings(&goals, size)).unwrap_or_default();
-    let found: Vec<Vec<Finding>> =
-        candidates.iter().map(|c| advice::candidate_findings(&goals, c)).collect();
+    let found: Vec<Vec<Finding>> = candidates.iter().map(|c| advice::candidate_findings(&goals, c)).collect();
     let advice = advice::advise(&goals, &candidates);
     if args.json {
         let each = |(c, f): (&Candidate, &Vec<Finding>)| json!({"name": c.name, "vocab_size": c.vocab_size, "findings": f});

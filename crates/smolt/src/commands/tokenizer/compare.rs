@@ -98,7 +98,8 @@ fn print_words<'a>(
 ) {
     let mut rows = Vec::new();
     for label in labels {
-        let best = |of: fn(&Measure) -> f64| measures.iter().map(|m| of(&m[label])).fold(f64::INFINITY, f64::min);
+        let best =
+            |of: fn(&Measure) -> f64| measures.iter().map(|m| of(&m[label])).fold(f64::INFINITY, f64::min);
         let (fertility, continued) = (best(Measure::fertility), best(Measure::continued_share));
         let star = |value: f64, best: f64| {
             // What prints alike is alike.
@@ -141,7 +142,11 @@ fn print_price(tokenizers: &[Named], measures: &[BTreeMap<String, Measure>], hid
     let millions = |v: usize, tied| format!("{:.1}", embedding_parameters(v, hidden_size, tied) as f64 / 1e6);
     let row = |(named, measures): (&Named, &BTreeMap<String, Measure>)| {
         let v = named.tokenizer.vocab_size();
-        let words = if measures.is_empty() { "–".into() } else { format!("{:.3}", super::mean_fertility(measures)) };
+        let words = if measures.is_empty() {
+            "–".into()
+        } else {
+            format!("{:.3}", super::mean_fertility(measures))
+        };
         vec![named.name.clone(), thousands(v as u64), millions(v, true), millions(v, false), words]
     };
     let rows: Vec<Vec<String>> = tokenizers.iter().zip(measures).map(row).collect();

@@ -17,7 +17,12 @@ pub(super) fn page(names: &[&str], sentences: &[(String, Vec<Vec<String>>)]) -> 
     for (sentence, cut) in sentences {
         let _ = writeln!(page, "<h2 dir=\"auto\">{}</h2>\n<table>", escaped(sentence));
         for (name, tokens) in names.iter().zip(cut) {
-            let _ = write!(page, "<tr><th>{}</th><td class=\"n\">{}</td><td dir=\"auto\">", escaped(name), tokens.len());
+            let _ = write!(
+                page,
+                "<tr><th>{}</th><td class=\"n\">{}</td><td dir=\"auto\">",
+                escaped(name),
+                tokens.len()
+            );
             for (token, colour) in tokens.iter().zip("abcd".chars().cycle()) {
                 let shown = token.replace('\n', "⏎\n").replace('\t', "⇥");
                 let _ = write!(page, "<span class=\"{colour}\">{}</span>", escaped(&shown));

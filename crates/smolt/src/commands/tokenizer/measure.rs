@@ -1,8 +1,8 @@
 //! `smolt tokenizer measure` (spec `TOK-06`, `TOK-07`, `TOK-08`)
 
 use super::{Named, Text};
-use crate::output::{self, thousands};
 use crate::Outcome;
+use crate::output::{self, thousands};
 use serde_json::{Value, json};
 use smolt_run::error::Failure;
 use smolt_text::measure::Measure;
@@ -73,7 +73,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
 
 /// Less is better.
 fn cost(rank: Rank, measures: &BTreeMap<String, Measure>) -> f64 {
-    let mean = |of: fn(&Measure) -> f64| measures.values().map(of).sum::<f64>() / measures.len().max(1) as f64;
+    let mean =
+        |of: fn(&Measure) -> f64| measures.values().map(of).sum::<f64>() / measures.len().max(1) as f64;
     match rank {
         Rank::Fertility => super::mean_fertility(measures),
         Rank::Continued => mean(Measure::continued_share),
@@ -104,7 +105,15 @@ fn as_json((named, measures): &Measured) -> Value {
 
 fn print<'a>(measured: &[Measured], labels: impl Iterator<Item = &'a String>) {
     let header = [
-        "text", "tokenizer", "vocabulary", "words", "fertility", "PCW", "␣fertility", "␣PCW", "chars/token",
+        "text",
+        "tokenizer",
+        "vocabulary",
+        "words",
+        "fertility",
+        "PCW",
+        "␣fertility",
+        "␣PCW",
+        "chars/token",
         "bytes/token",
     ];
     let mut rows = Vec::new();

@@ -69,12 +69,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
         min_frequency: args.min_frequency,
         chat_template: None,
     };
-    let mut sources: Vec<Source> = args
-        .source
-        .iter()
-        .cloned()
-        .map(|(name, weight, paths)| Source { name, weight, paths })
-        .collect();
+    let mut sources: Vec<Source> =
+        args.source.iter().cloned().map(|(name, weight, paths)| Source { name, weight, paths }).collect();
     if sources.is_empty() {
         sources.push(Source { name: "documents".into(), weight: 1.0, paths: args.documents.clone() });
     }

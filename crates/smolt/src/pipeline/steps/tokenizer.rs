@@ -6,9 +6,7 @@ use serde_json::json;
 use smolt_data::document::{Document, Documents};
 use smolt_run::error::{Failure, FileError};
 use smolt_text::sample::{self, ByBytes};
-use smolt_text::tokenizer::{
-    self, Digits, Model, SourceRecord, SpecialRoles, TrainSettings, TrainingRecord,
-};
+use smolt_text::tokenizer::{self, Digits, Model, SourceRecord, SpecialRoles, TrainSettings, TrainingRecord};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -151,11 +149,15 @@ pub(crate) fn train(
 fn rates(sources: &[Source], sample_bytes: Option<u64>) -> Result<Vec<f64>, Failure> {
     for (i, source) in sources.iter().enumerate() {
         if !(source.weight > 0.0 && source.weight.is_finite()) {
-            let text = format!("source {:?} has the weight {}; weights are positive", source.name, source.weight);
+            let text =
+                format!("source {:?} has the weight {}; weights are positive", source.name, source.weight);
             return Err(Failure::bad_input(text));
         }
         if sources[..i].iter().any(|other| other.name == source.name) {
-            return Err(Failure::bad_input(format!("two sources are called {:?}; name each once", source.name)));
+            return Err(Failure::bad_input(format!(
+                "two sources are called {:?}; name each once",
+                source.name
+            )));
         }
     }
     if sources.len() == 1 && sample_bytes.is_none() {

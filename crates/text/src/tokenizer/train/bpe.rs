@@ -206,12 +206,7 @@ impl Changes {
 impl Step {
     fn new(vocab_size: usize) -> Self {
         let changes = || Changes::new(vocab_size);
-        Self {
-            lost_before: changes(),
-            lost_after: changes(),
-            won_before: changes(),
-            won_after: changes(),
-        }
+        Self { lost_before: changes(), lost_after: changes(), won_before: changes(), won_after: changes() }
     }
 
     /// Replaces `pair` by `new` in the words of `places`, from left to right.

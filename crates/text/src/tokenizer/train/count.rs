@@ -182,8 +182,7 @@ mod tests {
         more.add(b"a", u64::MAX).unwrap();
         words.take(&mut more).unwrap();
         assert_eq!(more.len(), 0);
-        let wanted: Vec<(&[u8], u64)> =
-            vec![(b"", 1), (b"a", u64::MAX), (b"ab", 2), (b"b", 1), (b"c", 7)];
+        let wanted: Vec<(&[u8], u64)> = vec![(b"", 1), (b"a", u64::MAX), (b"ab", 2), (b"b", 1), (b"c", 7)];
         assert_eq!(words.sorted(), wanted);
     }
 }

@@ -38,5 +38,9 @@ pub(super) fn train(
     };
     let learned = bpe::learn(corpus, initial, &goal).tokens;
     let spelled = learned.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-    Ok(Made { tokens: special.iter().cloned().chain(spelled).collect(), merges: Vec::new(), scores: Vec::new() })
+    Ok(Made {
+        tokens: special.iter().cloned().chain(spelled).collect(),
+        merges: Vec::new(),
+        scores: Vec::new(),
+    })
 }

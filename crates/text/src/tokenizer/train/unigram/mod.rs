@@ -166,12 +166,7 @@ fn is_letter(text: &str) -> bool {
 }
 
 /// The `target` pieces whose loss would cost most; single letters always stay.
-fn prune(
-    corpus: &Corpus,
-    pieces: &Pieces,
-    target: usize,
-    threads: usize,
-) -> Result<Pieces, TokenizerError> {
+fn prune(corpus: &Corpus, pieces: &Pieces, target: usize, threads: usize) -> Result<Pieces, TokenizerError> {
     let counts = over_parts(corpus, threads, |part, scratch| {
         let mut counts = vec![0u64; pieces.len()];
         for &(start, end, count) in part {
