@@ -130,8 +130,8 @@ fn bad_input_is_named() {
     assert!(fails("train en.jsonl --digits pairs --out t4").contains("three-left"));
     assert!(fails("train en.jsonl --model unigram --vocab-size 256 --out t5").contains("vocab_size"));
     let other = tempfile::tempdir().unwrap();
-    common::copy(&PLACE.path().join("single/base"), other.path());
-    std::fs::copy(PLACE.path().join("merged/base/tokenizer.json"), other.path().join("tokenizer.json"))
+    common::copy(&PLACE.path().join("merged/base"), other.path());
+    std::fs::copy(PLACE.path().join("single/base/tokenizer.json"), other.path().join("tokenizer.json"))
         .unwrap();
     let goals = "--language en --domain none --mixture web=1";
     let error = fails(&format!("advise {} {goals}", other.path().display()));

@@ -185,18 +185,28 @@ pub fn candidate_findings(goals: &Goals, candidate: &Candidate) -> Vec<Finding> 
             Some(_) => {}
         }
     }
-    if let Some(trained_on) = candidate.trained_on.as_ref().filter(|_| !goals.mixture.is_empty()) {
-        let distance = drift(trained_on, &goals.mixture);
-        if distance > MOST_DRIFT {
-            let text = format!(
-                "it was trained on another mixture: total variation distance {distance:.3} (limit {MOST_DRIFT}); was {}, is {}; train it again on the final mixture",
-                shares(trained_on),
-                shares(&goals.mixture)
-            );
-            found.push(Finding::new(Severity::Warning, text));
-        }
-    }
+    found.extend(drift_finding(goals, candidate));
     found
+}
+
+/// How far its training was from the mixture it is to serve (spec `TOK-15`).
+fn drift_finding(goals: &Goals, candidate: &Candidate) -> Option<Finding> {
+    if goals.mixture.is_empty() {
+        return None;
+    }
+    let Some(trained_on) = &candidate.trained_on else {
+        let text = "what mixture it was trained on is not recorded, so drift cannot be checked";
+        return Some(Finding::new(Severity::Note, text));
+    };
+    let distance = drift(trained_on, &goals.mixture);
+    (distance > MOST_DRIFT).then(|| {
+        let text = format!(
+            "it was trained on another mixture: total variation distance {distance:.3} (limit {MOST_DRIFT}); was {}, is {}; train it again on the final mixture",
+            shares(trained_on),
+            shares(&goals.mixture)
+        );
+        Finding::new(Severity::Warning, text)
+    })
 }
 
 /// `code 30.0 %, web 70.0 %`

@@ -61,7 +61,7 @@ impl DigitAudit {
 
 fn groups(digits: usize, from_right: bool) -> Vec<usize> {
     let mut groups = vec![3; digits / 3];
-    if digits % 3 > 0 {
+    if !digits.is_multiple_of(3) {
         let place = if from_right { 0 } else { groups.len() };
         groups.insert(place, digits % 3);
     }

@@ -1,7 +1,9 @@
 //! `smolt tokenizer train`
 
 use crate::device::DeviceArgs;
-use crate::pipeline::{TokenizerSettings, TokenizerSourceFiles as Source, train_tokenizer};
+use crate::pipeline::{
+    TokenizerSettings, TokenizerSourceFiles as Source, UNNAMED_SOURCE as UNNAMED, train_tokenizer,
+};
 use crate::{Outcome, output};
 use smolt_run::error::{Failure, FileError};
 use smolt_text::tokenizer::{Digits, Model};
@@ -72,7 +74,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let mut sources: Vec<Source> =
         args.source.iter().cloned().map(|(name, weight, paths)| Source { name, weight, paths }).collect();
     if sources.is_empty() {
-        sources.push(Source { name: "documents".into(), weight: 1.0, paths: args.documents.clone() });
+        sources.push(Source { name: UNNAMED.into(), weight: 1.0, paths: args.documents.clone() });
     }
     let report = train_tokenizer(&settings, &sources, None, args.device.threads(), &args.out)?;
     if args.json {

@@ -44,6 +44,9 @@ smolt_run::recipe! {
     }
 }
 
+/// What documents without a named source are called.
+pub(crate) const UNNAMED: &str = "documents";
+
 /// A source with its files found.
 pub(crate) struct Source {
     /// What it is called in the mixture.
@@ -65,7 +68,7 @@ pub(super) fn run(settings: &TokenizerSettings, context: &Context<'_>) -> Result
         .map(|s| Source { name: s.name.clone(), weight: s.weight, paths: find(&s.documents) })
         .collect();
     if sources.is_empty() {
-        sources.push(Source { name: "documents".into(), weight: 1.0, paths: find(&settings.documents) });
+        sources.push(Source { name: UNNAMED.into(), weight: 1.0, paths: find(&settings.documents) });
     }
     let template = settings.chat_template.as_ref().map(|p| context.path(p));
     let report = train(settings, &sources, template.as_deref(), context.threads, context.folder)?;
@@ -132,13 +135,17 @@ pub(crate) fn train(
     }
     let tokenizer_hash = trained.tokenizer.hash().to_owned();
     let record = TrainingRecord { format_version: 1, tokenizer_hash, sources: taken };
+    // Documents that nobody named are no mixture, and a record of them would seem to differ from every one.
+    let record = sources.iter().any(|s| s.name != UNNAMED).then_some(record);
     for (name, roles, template) in
         [("base", SpecialRoles::pretrained(), None), ("chat", SpecialRoles::chat(), Some(template.as_str()))]
     {
         let dir = out.join(name);
         std::fs::create_dir_all(&dir).map_err(|e| FileError::writing(&dir, e))?;
         tokenizer::save(&dir, &trained.tokenizer, &roles, template)?;
-        record.save(&dir)?;
+        if let Some(record) = &record {
+            record.save(&dir)?;
+        }
     }
     let report = serde_json::to_string_pretty(&json!({"format_version": 1, "report": trained.report}));
     smolt_run::atomic::write(&out.join("report.json"), output::or_empty(report).as_bytes())?;
