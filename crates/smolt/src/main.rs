@@ -25,7 +25,7 @@ struct Cli {
 enum Command {
     /// Run a whole pipeline as a graph of steps, skipping those whose inputs did not change
     Run(commands::run::Args),
-    /// Train tokenizers
+    /// Train, measure and compare tokenizers
     #[command(subcommand)]
     Tokenizer(commands::tokenizer::Action),
     /// Make and tokenize data

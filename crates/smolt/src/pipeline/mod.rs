@@ -15,7 +15,9 @@ use std::path::{Path, PathBuf};
 
 use steps::Context;
 pub(crate) use steps::tokenize::{chats as tokenize_chats, documents as tokenize_documents};
-pub(crate) use steps::tokenizer::{TokenizerSettings, train as train_tokenizer};
+pub(crate) use steps::tokenizer::{
+    Source as TokenizerSourceFiles, TokenizerSettings, UNNAMED as UNNAMED_SOURCE, train as train_tokenizer,
+};
 
 smolt_run::recipe! {
     /// A pipeline: steps that feed each other.

@@ -27,12 +27,20 @@ pub enum TokenizerError {
         /// What and where.
         problem: String,
     },
-    /// The file is well formed but describes something else than byte-level BPE.
-    #[error("{}: {problem}; only byte-level BPE tokenizers (GPT-2, Llama 3, SmolLM, Qwen) are supported", path.display())]
+    /// The file is well formed but describes something that no engine here follows.
+    #[error("{}: {problem}; tokenizers of BPE (byte-level or with byte fallback), Unigram and WordPiece are supported", path.display())]
     Unsupported {
         /// The file.
         path: PathBuf,
         /// What is not supported.
+        problem: String,
+    },
+    /// The record of a training is damaged or another tokenizer's.
+    #[error("{}: {problem}; train the tokenizer again, or remove this file", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// What and where.
         problem: String,
     },
     /// Settings that cannot give a tokenizer.

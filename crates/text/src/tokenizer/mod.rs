@@ -1,9 +1,12 @@
-//! Byte-level BPE tokenizers: trained, loaded, saved, encoding and decoding (spec `TOK-02`, `TOK-05`, `TOK-13`).
+//! Tokenizers (byte-level BPE, SentencePiece's BPE, Unigram, WordPiece): trained, loaded, saved, encoding and decoding
+//! (spec `TOK-02`, `TOK-03`, `TOK-05`, `TOK-13`).
 
 mod bytes;
 mod error;
 mod folder;
 mod read;
+mod record;
+mod regex;
 mod stream;
 mod train;
 mod write;
@@ -13,10 +16,11 @@ mod tests;
 
 pub use error::TokenizerError;
 pub use folder::{SpecialRoles, save};
+pub use record::{SourceRecord, TRAINING_FILE, TrainingRecord};
 pub use stream::StreamDecoder;
-pub use train::{SplitDigits, TrainReport, TrainSettings, Trained, train};
+pub use train::{Digits, Model, TrainReport, TrainSettings, Trained, train, train_on};
 
-use read::{Parsed, Piece};
+use read::{Decoding, Fallback, Parsed, Piece};
 use smolt_run::error::FileError;
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -35,9 +39,12 @@ struct Inner {
     json: Vec<u8>,
     hash: String,
     engine: PipelineTokenizer,
+    decoder: PipelineTokenizer,
     pieces: Vec<Piece>,
     ids: HashMap<String, u32>,
-    byte_ids: Vec<u32>,
+    decoding: Decoding,
+    fallback: Fallback,
+    unknown: Option<u32>,
     /// `bos_token`, `eos_token`, … as templates see them.
     special_tokens_map: BTreeMap<String, String>,
 }
@@ -66,9 +73,20 @@ impl Tokenizer {
     }
 
     fn build(json: Vec<u8>, path: &Path, map: BTreeMap<String, String>) -> Result<Self, TokenizerError> {
-        let Parsed { engine, pieces, ids, byte_ids } = read::parse(&json, path)?;
+        let Parsed { engine, decoder, pieces, ids, decoding, fallback, unknown } = read::parse(&json, path)?;
         let hash = blake3::hash(&json).to_hex().to_string();
-        let inner = Inner { json, hash, engine, pieces, ids, byte_ids, special_tokens_map: map };
+        let inner = Inner {
+            json,
+            hash,
+            engine,
+            decoder,
+            pieces,
+            ids,
+            decoding,
+            fallback,
+            unknown,
+            special_tokens_map: map,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -81,12 +99,18 @@ impl Tokenizer {
 
     /// Token ids of untrusted `text`: never a special token, whatever it says.
     ///
-    /// Should the file's own pattern fail on this text, or spell a special token from parts, each byte is one token.
+    /// Should the file's own pattern fail on this text, or spell a special token from parts, each byte is one token; a
+    /// vocabulary without bytes has its unknown token for such text, and for every word that it cannot spell.
     pub fn encode_ordinary(&self, text: &str) -> Vec<u32> {
         match self.run(text, false, true) {
-            Some(ids) if !ids.iter().any(|&id| self.is_special(id)) => ids,
+            Some(ids) if !ids.iter().any(|&id| self.is_control(id)) => ids,
             _ => self.encode_bytes(text.as_bytes()),
         }
+    }
+
+    /// A special token other than the one for unknown text.
+    pub(crate) fn is_control(&self, id: u32) -> bool {
+        self.is_special(id) && Some(id) != self.inner.unknown
     }
 
     /// [`Tokenizer::encode`] of each text, on all cores, in order.
@@ -133,15 +157,28 @@ impl Tokenizer {
     }
 
     fn encode_bytes(&self, bytes: &[u8]) -> Vec<u32> {
-        bytes.iter().map(|&b| self.inner.byte_ids[usize::from(b)]).collect()
+        match &self.inner.fallback {
+            Fallback::Bytes(ids) => bytes.iter().map(|&b| ids[usize::from(b)]).collect(),
+            Fallback::Unknown(id) if !bytes.is_empty() => id.iter().copied().collect(),
+            Fallback::Unknown(_) => Vec::new(),
+        }
     }
 
     /// The text of `ids`; invalid UTF-8 becomes U+FFFD, unknown ids nothing.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> String {
-        String::from_utf8_lossy(&self.decode_bytes(ids, skip_special)).into_owned()
+        let joined = || String::from_utf8_lossy(&self.decode_bytes(ids, skip_special)).into_owned();
+        if self.inner.decoding == Decoding::Bytes {
+            return joined();
+        }
+        let run = || self.inner.decoder.decode(ids, skip_special);
+        match catch_unwind(AssertUnwindSafe(run)) {
+            Ok(Ok(text)) => text,
+            _ => joined(),
+        }
     }
 
-    /// The bytes of `ids`, which need not be whole characters.
+    /// The bytes of `ids`, which need not be whole characters. For models other than byte-level BPE these are the bytes of
+    /// each token by itself: [`Tokenizer::decode`] may drop a space at the beginning.
     pub fn decode_bytes(&self, ids: &[u32], skip_special: bool) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(ids.len() * 4);
         for &id in ids {

@@ -1,6 +1,7 @@
 //! Decoding token by token.
 
 use super::Tokenizer;
+use super::read::Decoding;
 
 /// Turns ids into text as they come; bytes of an unfinished character are held back.
 ///
@@ -11,15 +12,21 @@ pub struct StreamDecoder<'a> {
     skip_special: bool,
     /// The start of a character whose rest has not come: at most 3 bytes.
     held: Vec<u8>,
+    /// For tokens that mean something else beside others: all so far, and how many bytes of their text were given out.
+    ids: Vec<u32>,
+    given: usize,
 }
 
 impl<'a> StreamDecoder<'a> {
     pub(super) fn new(tokenizer: &'a Tokenizer, skip_special: bool) -> Self {
-        Self { tokenizer, skip_special, held: Vec::new() }
+        Self { tokenizer, skip_special, held: Vec::new(), ids: Vec::new(), given: 0 }
     }
 
     /// The text that `id` completes, often empty in the middle of a character.
     pub fn push(&mut self, id: u32) -> String {
+        if self.tokenizer.inner.decoding == Decoding::Engine {
+            return self.push_with_neighbours(id);
+        }
         self.tokenizer.append_bytes(id, self.skip_special, &mut self.held);
         let mut text = String::new();
         loop {
@@ -43,8 +50,25 @@ impl<'a> StreamDecoder<'a> {
         }
     }
 
+    /// What the whole text has grown by. U+FFFD at its end may still become a character, so it waits.
+    fn push_with_neighbours(&mut self, id: u32) -> String {
+        self.ids.push(id);
+        let text = self.tokenizer.decode(&self.ids, self.skip_special);
+        let sure = text.trim_end_matches(char::REPLACEMENT_CHARACTER);
+        let new = sure.get(self.given..).unwrap_or("").to_owned();
+        self.given += new.len();
+        new
+    }
+
     /// What is left at the end: U+FFFD for an unfinished character, else nothing.
     pub fn finish(&mut self) -> String {
+        if self.tokenizer.inner.decoding == Decoding::Engine {
+            let text = self.tokenizer.decode(&self.ids, self.skip_special);
+            let rest = text.get(self.given..).unwrap_or("").to_owned();
+            self.given = 0;
+            self.ids.clear();
+            return rest;
+        }
         let rest = String::from_utf8_lossy(&self.held).into_owned();
         self.held.clear();
         rest

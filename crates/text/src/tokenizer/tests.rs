@@ -95,7 +95,7 @@ fn digits_are_single_tokens_unless_told_otherwise() {
     let pieces =
         |t: &Tokenizer, s| t.encode(s, false).iter().map(|&id| t.decode(&[id], false)).collect::<Vec<_>>();
     assert_eq!(pieces(tokenizer, "342792"), ["3", "4", "2", "7", "9", "2"]);
-    let merged = TrainSettings { split_digits: SplitDigits::None, ..settings(600) };
+    let merged = TrainSettings { digits: Digits::None, ..settings(600) };
     let merged = train(documents().into_iter(), &merged).unwrap().tokenizer;
     assert!(merged.encode("342792", false).len() < 6);
 }

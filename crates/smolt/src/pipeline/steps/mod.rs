@@ -102,7 +102,10 @@ impl Work {
 
     /// Raised by whoever changes what a step computes from the same settings.
     pub(super) fn version(&self) -> u32 {
-        1
+        match self {
+            Work::Tokenizer(_) => 2,
+            _ => 1,
+        }
     }
 
     /// Does it.
