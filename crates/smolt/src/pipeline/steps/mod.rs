@@ -14,6 +14,7 @@ use super::Kind;
 use serde_json::Value;
 use smolt_run::error::Failure;
 use smolt_run::recipe::{self, Document};
+use smolt_store::{Address, Store};
 use std::path::{Path, PathBuf};
 
 /// Where a step runs.
@@ -37,6 +38,23 @@ impl Context<'_> {
             Some(reference) => self.out.join(reference),
             None => self.base.join(setting),
         }
+    }
+}
+
+impl Context<'_> {
+    /// The files behind settings; a folder stands for all its files, by name.
+    pub(crate) fn files(&self, settings: &[String]) -> Result<Vec<PathBuf>, Failure> {
+        let mut files = Vec::new();
+        for setting in settings {
+            let path = self.path(setting);
+            if !path.is_dir() {
+                files.push(path);
+                continue;
+            }
+            let entries = Store::of_process().list(&Address::local(path))?;
+            files.extend(entries.iter().filter_map(|entry| entry.address.as_local().map(Path::to_owned)));
+        }
+        Ok(files)
     }
 }
 

@@ -30,7 +30,7 @@ smolt_run::recipe! {
     pub(crate) struct DocumentShard {
         /// Its name.
         name: String,
-        /// JSONL or text files.
+        /// Files of documents, and folders of them.
         inputs: Vec<String>,
     }
 
@@ -38,7 +38,7 @@ smolt_run::recipe! {
     pub(crate) struct ChatShard {
         /// Its name.
         name: String,
-        /// JSONL files of `{"messages": […]}`.
+        /// JSONL files, and folders of them, of `{"messages": […]}`.
         inputs: Vec<String>,
         /// Tokens per sequence of the training that will read it.
         sequence_length: usize = 256,
@@ -49,14 +49,14 @@ pub(super) fn run(s: &TokenizeSettings, context: &Context<'_>) -> Result<(), Fai
     let dir = context.path(&s.tokenizer);
     let mut reports = Map::new();
     for shard in &s.documents {
-        let inputs: Vec<PathBuf> = shard.inputs.iter().map(|p| context.path(p)).collect();
+        let inputs = context.files(&shard.inputs)?;
         let out = context.folder.join(format!("{}.ds", shard.name));
         let report = documents(&dir, &inputs, s.seed, context.threads, &out)?;
         say(context.quiet, &shard.name, &report);
         reports.insert(shard.name.clone(), json!(report));
     }
     for shard in &s.chats {
-        let inputs: Vec<PathBuf> = shard.inputs.iter().map(|p| context.path(p)).collect();
+        let inputs = context.files(&shard.inputs)?;
         let out = context.folder.join(format!("{}.ds", shard.name));
         let report = chats(&dir, &inputs, shard.sequence_length, s.seed, context.threads, &out)?;
         say(context.quiet, &shard.name, &report);

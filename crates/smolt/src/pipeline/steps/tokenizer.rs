@@ -58,17 +58,17 @@ pub(crate) struct Source {
 }
 
 pub(super) fn run(settings: &TokenizerSettings, context: &Context<'_>) -> Result<(), Failure> {
-    let find = |paths: &[String]| paths.iter().map(|p| context.path(p)).collect::<Vec<_>>();
+    let find = |paths: &[String]| context.files(paths);
     if settings.documents.is_empty() == settings.sources.is_empty() {
         return Err(Failure::bad_input("a tokenizer step needs either `documents` or `sources`"));
     }
     let mut sources: Vec<Source> = settings
         .sources
         .iter()
-        .map(|s| Source { name: s.name.clone(), weight: s.weight, paths: find(&s.documents) })
-        .collect();
+        .map(|s| Ok(Source { name: s.name.clone(), weight: s.weight, paths: find(&s.documents)? }))
+        .collect::<Result<_, Failure>>()?;
     if sources.is_empty() {
-        sources.push(Source { name: UNNAMED.into(), weight: 1.0, paths: find(&settings.documents) });
+        sources.push(Source { name: UNNAMED.into(), weight: 1.0, paths: find(&settings.documents)? });
     }
     let template = settings.chat_template.as_ref().map(|p| context.path(p));
     let report = train(settings, &sources, template.as_deref(), context.threads, context.folder)?;
