@@ -61,7 +61,8 @@ fn arguments(line: &str) -> Option<Vec<String>> {
 fn documents() -> Vec<PathBuf> {
     let mut found =
         vec![repository("README.md"), repository("README.zh-TW.md"), repository("recipes/tests/README.md")];
-    let book = std::fs::read_dir(repository("docs/src")).into_iter().flatten();
+    let book = ["docs/src", "docs/src/data"].map(|folder| std::fs::read_dir(repository(folder)).unwrap());
+    let book = book.into_iter().flatten();
     found.extend(book.map(|e| e.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "md")));
     found.sort();
     found

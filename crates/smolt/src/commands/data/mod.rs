@@ -1,5 +1,6 @@
 //! `smolt data`: one file per subcommand.
 
+mod classify;
 mod corpus;
 mod curate;
 mod inspect;
@@ -22,6 +23,9 @@ pub(crate) enum Action {
     Tinytown(tinytown::Args),
     /// Filter, repair and deduplicate documents by a recipe
     Curate(curate::Args),
+    /// Train a quality classifier, or score documents with one
+    #[command(subcommand)]
+    Classify(classify::Action),
     /// Turn documents or chats into a token shard
     Tokenize(tokenize::Args),
     /// Count how long documents are, and what packing them lets a token see
@@ -39,6 +43,7 @@ pub(crate) fn run(action: Action) -> Outcome {
         Action::Corpus(args) => corpus::run(&args),
         Action::Tinytown(args) => tinytown::run(&args),
         Action::Curate(args) => curate::run(args),
+        Action::Classify(action) => classify::run(&action),
         Action::Tokenize(args) => tokenize::run(&args),
         Action::Lengths(args) => lengths::run(&args),
         Action::Pack(args) => pack::run(&args),
