@@ -139,3 +139,20 @@ fn mistakes_are_told_before_anything_is_read() {
     fails(&source.replace("\"in\"", "\"nothing/*.jsonl\""), &["nothing"]);
     fails(&source.replace("\"in\"", "\"ftp://host/file\""), &["ftp"]);
 }
+
+/// A list beside the recipe decides the result as the recipe does.
+#[test]
+fn another_list_is_another_curation() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    folder(dir);
+    let recipe = fs::read_to_string(dir.join("web.toml")).unwrap();
+    let words = recipe.replace("[output]", "[[step]]\nkind = \"c4_badwords\"\nwords = \"bad.txt\"\n[output]");
+    fs::write(dir.join("web.toml"), words).unwrap();
+    fs::write(dir.join("bad.txt"), "nowhere\n").unwrap();
+    Ran::of(curate(dir, "out")).success();
+    Ran::of(curate(dir, "out")).success();
+    fs::write(dir.join("bad.txt"), "word\n").unwrap();
+    let ran = Ran::of(curate(dir, "out"));
+    assert!(ran.code == Some(2) && ran.err.contains("lists"), "{:?}: {}", ran.code, ran.err);
+}

@@ -1,5 +1,7 @@
 //! The recipe's steps, built, and cut where a step must have seen every document.
 
+use std::path::PathBuf;
+
 use smolt_run::recipe::Document as Table;
 
 use super::error::Error;
@@ -50,30 +52,37 @@ pub struct Chain {
     pub links: Vec<Link>,
     /// At least one.
     pub segments: Vec<Segment>,
+    /// Models, lists and evaluation sets that the steps read.
+    pub files: Vec<PathBuf>,
 }
 
 impl Chain {
     /// Builds every step; unknown kinds, keys and sources are errors that name them.
     pub fn build(curation: &Curation, places: &Places) -> Result<Self, Error> {
-        let mut links: Vec<Link> = Vec::new();
+        let (mut links, mut files): (Vec<Link>, _) = (Vec::new(), Vec::new());
         for table in &curation.step {
-            let link = link(curation, table, places)?;
+            let link = link(curation, table, places, &mut files)?;
             if links.iter().any(|other| other.name == link.name) {
                 let message = format!("two steps are called {:?}; give one a `name` of its own", link.name);
                 return Err(table.error("kind", message).into());
             }
             links.push(link);
         }
-        Ok(Self::of(links))
+        Ok(Self { files, ..Self::of(links) })
     }
 
     pub(super) fn of(links: Vec<Link>) -> Self {
         let segments = cut(&links);
-        Self { links, segments }
+        Self { links, segments, files: Vec::new() }
     }
 }
 
-fn link(curation: &Curation, table: &Table, places: &Places) -> Result<Link, Error> {
+fn link(
+    curation: &Curation,
+    table: &Table,
+    places: &Places,
+    files: &mut Vec<PathBuf>,
+) -> Result<Link, Error> {
     let mut settings = table.clone();
     let kind: steps::Kind = settings.take("kind")?;
     let name: Option<String> = settings.take("name")?;
@@ -85,7 +94,7 @@ fn link(curation: &Curation, table: &Table, places: &Places) -> Result<Link, Err
         })
     };
     let sources = only.map(|names| names.iter().map(index).collect::<Result<Vec<_>, _>>()).transpose()?;
-    let work = steps::build(kind, &settings, places)?;
+    let work = steps::build(kind, &settings, places, files)?;
     Ok(Link { name: name.unwrap_or_else(|| kind.to_string()), sources, work })
 }
 

@@ -1,13 +1,13 @@
 //! Where a curation keeps what, and how its files appear whole or not at all.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use smolt_data::document::Document;
-use smolt_run::atomic;
+use smolt_run::atomic::{self, AtomicFile};
 use smolt_run::error::FileError;
 
 use super::error::Error;
@@ -122,43 +122,9 @@ const FAST: i32 = 1;
 /// Compresses what stays.
 const USUAL: i32 = 3;
 
-/// A file in the making: under another name until finished, gone when dropped.
-struct Plain {
-    path: PathBuf,
-    file: BufWriter<File>,
-    temporary: tempfile::TempPath,
-}
-
-impl Plain {
-    fn create(path: &Path) -> Result<Self, Error> {
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let temporary = tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder);
-        let (file, temporary) = temporary.map_err(|source| FileError::writing(path, source))?.into_parts();
-        Ok(Self { path: path.to_owned(), file: BufWriter::with_capacity(1 << 16, file), temporary })
-    }
-
-    fn finish(self) -> Result<(), Error> {
-        let writing = |source| FileError::writing(&self.path, source);
-        let file = self.file.into_inner().map_err(|e| writing(e.into_error()))?;
-        file.sync_all().map_err(writing)?;
-        self.temporary.persist(&self.path).map_err(|e| writing(e.error))?;
-        Ok(atomic::sync_dir(self.path.parent().unwrap_or(Path::new("."))).map_err(writing)?)
-    }
-}
-
-impl Write for Plain {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
-/// A `.jsonl.zst` in the making.
+/// A `.jsonl.zst` in the making: under another name until finished, gone when dropped.
 pub(super) struct Lines {
-    encoder: zstd::Encoder<'static, Plain>,
+    encoder: zstd::Encoder<'static, AtomicFile>,
     path: PathBuf,
     line: Vec<u8>,
 }
@@ -176,7 +142,7 @@ impl Lines {
 
     fn with_level(path: &Path, level: i32) -> Result<Self, Error> {
         let writing = |source| FileError::writing(path, source);
-        let mut encoder = zstd::Encoder::new(Plain::create(path)?, level).map_err(writing)?;
+        let mut encoder = zstd::Encoder::new(AtomicFile::create(path)?, level).map_err(writing)?;
         encoder.include_checksum(true).map_err(writing)?;
         Ok(Self { encoder, path: path.to_owned(), line: Vec::new() })
     }
@@ -189,7 +155,7 @@ impl Lines {
     }
 
     pub(super) fn finish(self) -> Result<(), Error> {
-        self.encoder.finish().map_err(|source| FileError::writing(&self.path, source))?.finish()
+        Ok(self.encoder.finish().map_err(|source| FileError::writing(&self.path, source))?.commit()?)
     }
 }
 

@@ -137,7 +137,9 @@ impl Engine<'_> {
         make_folder(&self.options.out)?;
         let text = recipe::to_toml(self.curation);
         let shards = serde_json::to_string(&self.shards).unwrap_or_default();
-        let key = hash::bytes(format!("{text}\n{shards}").as_bytes());
+        let read =
+            self.chain.files.iter().map(|file| hash::file(file)).collect::<Result<Vec<_>, _>>()?.join("\n");
+        let key = hash::bytes(format!("{text}\n{shards}\n{read}").as_bytes());
         let path = self.layout.plan();
         if self.leads() && !path.exists() {
             write_json(&path, &Plan { format_version: 1, key: &key, recipe: &text, shards: &self.shards })?;
@@ -146,7 +148,7 @@ impl Engine<'_> {
         match read_json::<Started>(&path)? {
             Some(plan) if plan.key == key => Ok(()),
             _ => Err(Error::Settings(format!(
-                "{}: was made by another recipe or from other inputs; choose another --out, or delete the folder",
+                "{}: was made by another recipe, or from other inputs or lists; choose another --out, or delete the folder",
                 self.options.out.display()
             ))),
         }

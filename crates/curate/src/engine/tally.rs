@@ -6,10 +6,14 @@ use serde::{Deserialize, Serialize};
 use smolt_data::document::Document;
 
 use super::kind::Kind;
+use crate::lists::host;
 use crate::step::Rejection;
 
 /// Hosts that a shard counts apart; the documents of further ones are counted as [`OTHER_HOSTS`].
 const MAX_HOSTS: usize = 10_000;
+
+/// The longest name of a host that is one; a longer one is counted with the others.
+const MAX_HOST: usize = 253;
 
 /// Stands for all hosts beyond the first [`MAX_HOSTS`].
 pub(super) const OTHER_HOSTS: &str = "(other hosts)";
@@ -86,9 +90,9 @@ impl Tally {
     /// A document was read; `bytes` and `kind` are those of its text before any step. `first` is false where it comes from an
     /// earlier pass: then only its groups are found again.
     pub fn read(&mut self, document: &Document, bytes: usize, kind: Kind, first: bool) -> Groups {
-        let host = document.url.as_deref().and_then(host_of).map(|host| {
-            let room = self.hosts.len() < MAX_HOSTS || self.hosts.contains_key(host);
-            if room { host.to_owned() } else { OTHER_HOSTS.to_owned() }
+        let host = document.url.as_deref().map(host).filter(|host| !host.is_empty()).map(|host| {
+            let room = self.hosts.len() < MAX_HOSTS || self.hosts.contains_key(&host);
+            if room && host.len() <= MAX_HOST { host } else { OTHER_HOSTS.to_owned() }
         });
         let groups = Groups { kind, host };
         if first {
@@ -154,26 +158,9 @@ fn join_groups<K: Ord>(mine: &mut BTreeMap<K, Group>, others: BTreeMap<K, Group>
     }
 }
 
-/// The host of an address: what is between `://` and the path, without user and port.
-pub(super) fn host_of(url: &str) -> Option<&str> {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let authority = rest.split(['/', '?', '#']).next()?;
-    let host = authority.rsplit('@').next()?;
-    let host = if host.starts_with('[') { host } else { host.split(':').next()? };
-    (!host.is_empty() && host.len() <= 253).then_some(host)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hosts() {
-        assert_eq!(host_of("https://user:pw@example.org:8080/a?b"), Some("example.org"));
-        assert_eq!(host_of("example.org/a"), Some("example.org"));
-        assert_eq!(host_of("http://[::1]:80/"), Some("[::1]:80"));
-        assert_eq!(host_of("file:///etc/passwd"), None);
-    }
 
     #[test]
     fn joined_tallies_are_the_tally_of_both() {

@@ -1,7 +1,6 @@
 //! Rejects or trims documents that contain items of evaluation sets; the step of [`crate::decontaminate`] (spec `PEV-10`).
 
 use crate::decontaminate::{Action, Benchmark, Decontaminate, DecontaminateError, DecontaminateSettings};
-use crate::recipe::Places;
 
 smolt_run::recipe! {
     /// Which evaluation sets, and how much of an item a document may share.
@@ -31,16 +30,25 @@ smolt_run::recipe! {
     }
 }
 
+impl Settings {
+    /// The evaluation sets, their paths as the recipe has them.
+    pub(super) fn benchmarks(&self) -> Vec<Benchmark> {
+        let benchmark = |b: &BenchmarkSettings| Benchmark {
+            name: b.name.clone(),
+            path: b.path.clone().into(),
+            keys: b.keys.clone(),
+        };
+        self.benchmark.iter().map(benchmark).collect()
+    }
+}
+
 /// Reads the evaluation sets.
-pub(super) fn build(settings: &Settings, places: &Places) -> Result<Decontaminate, DecontaminateError> {
-    let benchmark = |b: &BenchmarkSettings| Benchmark {
-        name: b.name.clone(),
-        path: places.path(&b.path),
-        keys: b.keys.clone(),
-    };
-    let benchmarks: Vec<Benchmark> = settings.benchmark.iter().map(benchmark).collect();
+pub(super) fn build(
+    settings: &Settings,
+    benchmarks: &[Benchmark],
+) -> Result<Decontaminate, DecontaminateError> {
     let &Settings { n, min_words, trim, min_left_words, memory_mib, .. } = settings;
     let action = if trim { Action::Trim } else { Action::Reject };
     let settings = DecontaminateSettings { n, min_words, action, min_left_words };
-    Decontaminate::new(settings, &benchmarks, memory_mib << 20)
+    Decontaminate::new(settings, benchmarks, memory_mib << 20)
 }

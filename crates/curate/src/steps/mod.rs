@@ -90,16 +90,22 @@ smolt_run::recipe! {
     struct NoSettings {}
 }
 
-/// Builds the step of this kind from its settings.
-pub(crate) fn build(kind: Kind, settings: &Table, places: &Places) -> Result<Work, Error> {
+/// Builds the step of this kind from its settings; notes in `files` what it reads, which decides the result as they do.
+pub(crate) fn build(
+    kind: Kind,
+    settings: &Table,
+    places: &Places,
+    files: &mut Vec<PathBuf>,
+) -> Result<Work, Error> {
     let wrong = |problem: &dyn Display| Error::Step {
         file: settings.file().to_owned(),
         step: kind.to_string(),
         problem: problem.to_string(),
     };
-    let place = |paths: Vec<&mut PathBuf>| {
+    let mut place = |paths: Vec<&mut PathBuf>| {
         for path in paths {
             *path = places.path(&path.to_string_lossy());
+            files.push(path.clone());
         }
     };
     let step: Box<dyn Step> = match kind {
@@ -136,7 +142,8 @@ pub(crate) fn build(kind: Kind, settings: &Table, places: &Places) -> Result<Wor
         }
         Kind::C4BadWords => {
             let settings: c4_badwords::C4BadWordsSettings = settings.read()?;
-            let path = places.path(&settings.words);
+            let mut path = PathBuf::from(&settings.words);
+            place(vec![&mut path]);
             let list = std::fs::read_to_string(&path).map_err(|source| FileError::reading(&path, source))?;
             Box::new(c4_badwords::C4BadWords::new(&settings, &list).map_err(|e| wrong(&e))?)
         }
@@ -152,7 +159,10 @@ pub(crate) fn build(kind: Kind, settings: &Table, places: &Places) -> Result<Wor
         Kind::QualityTiers => Box::new(quality_tiers::QualityTiers::new(&settings.read()?)),
         Kind::Sampling => Box::new(sampling::Sampling::new(&settings.read()?)),
         Kind::Decontaminate => {
-            Box::new(decontaminate::build(&settings.read()?, places).map_err(|e| wrong(&e))?)
+            let settings: decontaminate::Settings = settings.read()?;
+            let mut benchmarks = settings.benchmarks();
+            place(benchmarks.iter_mut().map(|benchmark| &mut benchmark.path).collect());
+            Box::new(decontaminate::build(&settings, &benchmarks).map_err(|e| wrong(&e))?)
         }
         Kind::ExactDedup => {
             return Ok(Work::Global(Box::new(exact_dedup::ExactDedup::new(&settings.read()?))));
