@@ -50,7 +50,8 @@ struct Item {
     document: Document,
     /// Of the text as it was read.
     bytes: usize,
-    kind: Kind,
+    /// Of the text as it was read; found on the threads, or carried from the first pass.
+    kind: Option<Kind>,
     /// (step, bytes before, bytes after, changed) for each step passed.
     trail: Vec<(usize, usize, usize, bool)>,
     rejected: Option<(usize, usize, Rejection)>,
@@ -158,12 +159,12 @@ impl Pass<'_> {
                 document.metadata.entry(key.clone()).or_insert_with(|| value.clone().into());
             }
         }
-        let kind = carried.unwrap_or_else(|| Kind::of(&document.text));
         let bytes = document.text.len();
-        Item { document, bytes, kind, trail: Vec::new(), rejected: None, keys: Vec::new() }
+        Item { document, bytes, kind: carried, trail: Vec::new(), rejected: None, keys: Vec::new() }
     }
 
     fn apply(&self, item: &mut Item, analysis: &mut Analysis) {
+        item.kind.get_or_insert_with(|| Kind::of(&item.document.text));
         if item.rejected.is_some() {
             return;
         }
@@ -280,6 +281,7 @@ impl<'a> Writer<'a> {
 
     fn write(&mut self, pass: &Pass<'_>, item: Item, tally: &mut Tally) -> Result<(), Error> {
         let Item { mut document, bytes, kind, trail, rejected, keys } = item;
+        let kind = kind.unwrap_or_else(|| Kind::of(&document.text));
         let groups = tally.read(&document, bytes, kind, pass.number == 0);
         for (step, before, after, changed) in trail {
             tally.keep(step, before, after, changed);
