@@ -365,9 +365,20 @@ fn scores(samples: &[&Sample]) -> BTreeMap<String, Score> {
             clusters.extend(sample.cluster.as_deref());
         }
     }
-    let score = |(values, clusters): (Vec<f64>, Vec<&str>)| match clusters.len() == values.len() {
-        true => Score::clustered(&values, &clusters),
-        false => Score::mean(&values),
-    };
-    values.into_iter().map(|(metric, lists)| (metric.to_owned(), score(lists))).collect()
+    values.into_iter().map(|(metric, (values, clusters))| (metric.to_owned(), score(&values, &clusters))).collect()
+}
+
+/// The error that fits the values: of clusters where every item has one, of shares where all are right or wrong.
+fn score(values: &[f64], clusters: &[&str]) -> Score {
+    if clusters.len() == values.len()
+        && let Ok(score) = Score::clustered(values, clusters)
+    {
+        return score;
+    }
+    let binary = values.iter().all(|&value| value == 0.0 || value == 1.0);
+    // Of a single value there is no spread; its error is that of a share.
+    match Score::mean(values) {
+        Ok(score) if !binary => score,
+        _ => Score { value: values.iter().sum::<f64>() / values.len().max(1) as f64, ..Score::of(values.iter().map(|&v| v == 1.0)) },
+    }
 }

@@ -7,6 +7,7 @@ use smolt_eval::dataset::{self, Loaded};
 use smolt_eval::evaluate::{How, evaluate, summarise};
 use smolt_eval::model::local::{Bos, LocalModel};
 use smolt_eval::model::{Model, Prompt};
+use smolt_eval::lm_eval;
 use smolt_eval::record::{self, ModelRecord, Results, TaskResult};
 use smolt_eval::stats::Score;
 use smolt_eval::task::pose::{Item, pose};
@@ -86,7 +87,27 @@ pub(crate) fn run(job: &Job) -> Result<Results, Failure> {
             }
         }
     }
+    if let Some(out) = &job.out {
+        record::write_results(out, &results)?;
+        write_lm_eval(out, &results)?;
+        crate::commands::eval::report::write(out, &results)?;
+    }
     Ok(results)
+}
+
+/// The same in the files of lm-evaluation-harness.
+fn write_lm_eval(out: &Path, results: &Results) -> Result<(), Failure> {
+    let folder = out.join("lm_eval");
+    std::fs::create_dir_all(&folder).map_err(|e| FileError::writing(&folder, e))?;
+    let text = output::or_empty(serde_json::to_string_pretty(&lm_eval::results(results)));
+    smolt_run::atomic::write(&folder.join(lm_eval::results_file(&results.date)), text.as_bytes())?;
+    for task in &results.tasks {
+        let path = record::samples_path(out, &task.task, task.how.formulation);
+        let lines: String =
+            lm_eval::samples(&record::read_samples(&path)?).iter().map(|line| format!("{line}\n")).collect();
+        smolt_run::atomic::write(&folder.join(lm_eval::samples_file(task, &results.date)), lines.as_bytes())?;
+    }
+    Ok(())
 }
 
 fn ask(

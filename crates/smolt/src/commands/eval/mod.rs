@@ -1,6 +1,8 @@
 //! `smolt eval`
 
+mod compare;
 mod prompts;
+pub(crate) mod report;
 mod tasks;
 
 use crate::device::DeviceArgs;
@@ -26,6 +28,8 @@ pub(crate) struct Args {
 pub(crate) enum Action {
     /// List the built-in tasks and suites
     Tasks(tasks::Args),
+    /// Say whether one model is better than another, task by task
+    Compare(compare::Args),
     /// Show prompts exactly as a model reads them
     Prompts(prompts::Args),
 }
@@ -207,6 +211,7 @@ impl Asked {
 
 pub(crate) fn run(args: Args) -> Outcome {
     match args.action {
+        Some(Action::Compare(args)) => compare::run(&args),
         Some(Action::Tasks(args)) => tasks::run(&args),
         Some(Action::Prompts(args)) => prompts::run(&args),
         None => evaluate_model(args.evaluation),
