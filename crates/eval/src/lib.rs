@@ -10,6 +10,7 @@ pub mod likelihood;
 pub mod lm_eval;
 pub mod model;
 pub mod ngram;
+pub mod reading;
 pub mod record;
 pub mod score;
 pub mod stats;

@@ -2,6 +2,7 @@
 
 use crate::dataset::Provenance;
 use crate::evaluate::{How, Sample, TaskScores};
+use crate::reading::Reading;
 use crate::task::{Formulation, Task};
 use serde::{Deserialize, Serialize};
 use smolt_run::error::{Exit, ExitKind, FileError};
@@ -101,6 +102,9 @@ pub struct Results {
     pub machine: String,
     /// In the order they were asked for.
     pub tasks: Vec<TaskResult>,
+    /// Texts that were read.
+    #[serde(default)]
+    pub texts: Vec<Reading>,
 }
 
 /// A record that cannot be written or read.

@@ -8,6 +8,7 @@ use smolt_eval::evaluate::{How, evaluate, summarise};
 use smolt_eval::model::local::{Bos, LocalModel};
 use smolt_eval::model::{Model, Prompt};
 use smolt_eval::lm_eval;
+use smolt_eval::reading::{self, Reading};
 use smolt_eval::record::{self, ModelRecord, Results, TaskResult};
 use smolt_eval::stats::Score;
 use smolt_eval::task::pose::{Item, pose};
@@ -53,6 +54,7 @@ pub(crate) fn run(job: &Job) -> Result<Results, Failure> {
         model: describe(&folder, precision.name())?,
         machine: format!("{} ({})", resources::cpu_model().unwrap_or_else(|| "unknown CPU".into()), cpu.isa.name()),
         tasks: Vec::new(),
+        texts: Vec::new(),
     };
     let before = job.out.as_deref().map(|out| kept(out, &results.model)).transpose()?.unwrap_or_default();
     for (task, formulations) in &tasks {
@@ -87,12 +89,25 @@ pub(crate) fn run(job: &Job) -> Result<Results, Failure> {
             }
         }
     }
+    for path in job.asked.texts() {
+        results.texts.push(read_text(path, &mut model, job.quiet)?);
+    }
     if let Some(out) = &job.out {
         record::write_results(out, &results)?;
         write_lm_eval(out, &results)?;
         crate::commands::eval::report::write(out, &results)?;
     }
     Ok(results)
+}
+
+fn read_text(path: &Path, model: &mut dyn Model, quiet: bool) -> Result<Reading, Failure> {
+    let documents = smolt_data::format::open(path, &smolt_data::format::ReadOptions::default())?;
+    let texts = documents.map(|document| Ok(document?.text)).collect::<Result<Vec<_>, smolt_data::Error>>()?;
+    let shown = path.display().to_string();
+    let mut progress = if quiet { Progress::hidden() } else { Progress::new(texts.len() as u64, &shown) };
+    let reading = reading::read(&shown, &texts, model, &mut |done| progress.set(done as u64, ""))?;
+    progress.finish();
+    Ok(reading)
 }
 
 /// The same in the files of lm-evaluation-harness.
@@ -249,7 +264,11 @@ pub(crate) fn table(results: &Results) -> String {
             scores.most_frequent.map_or("-".into(), percent),
         ]);
     }
-    let mut text = output::table(&header, &rows);
+    let mut text = if rows.is_empty() { String::new() } else { output::table(&header, &rows) };
+    if !results.texts.is_empty() {
+        let rows: Vec<Vec<String>> = results.texts.iter().map(text_row).collect();
+        text += &format!("\n{}", output::table(&["text", "documents", "bytes", "tokens", "bits per byte", "±"], &rows));
+    }
     for result in &results.tasks {
         let counts = &result.scores.counts;
         let said = [
@@ -263,4 +282,15 @@ pub(crate) fn table(results: &Results) -> String {
         }
     }
     text
+}
+
+fn text_row(reading: &Reading) -> Vec<String> {
+    vec![
+        reading.path.clone(),
+        output::thousands(reading.documents as u64),
+        output::thousands(reading.bytes as u64),
+        output::thousands(reading.tokens as u64),
+        format!("{:.4}", reading.bits_per_byte),
+        format!("{:.4}", reading.stderr),
+    ]
 }

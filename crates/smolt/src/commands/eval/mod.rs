@@ -75,6 +75,9 @@ pub(crate) struct Asked {
     /// Task or suite by name, or a task file; may be repeated
     #[arg(long, value_name = "NAME|FILE")]
     task: Vec<String>,
+    /// Text to predict, in bits per byte: JSONL, Parquet, plain text; may be repeated
+    #[arg(long, value_name = "FILE")]
+    text: Vec<PathBuf>,
     /// Which formulations: all that the task has when left out
     #[arg(long, value_enum)]
     formulation: Vec<FormulationArg>,
@@ -204,6 +207,10 @@ impl Asked {
         }
     }
 
+    pub(crate) fn texts(&self) -> &[PathBuf] {
+        &self.text
+    }
+
     pub(crate) fn limit(&self) -> Option<usize> {
         self.limit
     }
@@ -223,8 +230,9 @@ fn evaluate_model(args: Evaluation) -> Outcome {
     if args.items.is_some() {
         return tinytown(args, model);
     }
-    if args.asked.task.is_empty() {
-        return Err(Failure::bad_input("nothing to ask: give --task NAME, a suite or a file; `smolt eval tasks` lists them"));
+    if args.asked.task.is_empty() && args.asked.text.is_empty() {
+        let fix = "give --task NAME, a suite or a file, or --text FILE; `smolt eval tasks` lists the tasks";
+        return Err(Failure::bad_input(format!("nothing to ask: {fix}")));
     }
     let results = evaluation::run(&Job {
         model,
