@@ -1,6 +1,6 @@
 """Tokenizers beside PyPI `tokenizers`: time and peak memory of training, merges, batch encoding, ids.
 
-usage: python bench/peers/tokenizer.py FILE… [--vocab-size 32768] [--digits single] [--runs 3] [--out RESULT.json]
+usage: python bench/peers/tokenizer.py FILE… [--encode FILE…] [--vocab-size 32768] [--digits single] [--runs 3] [--out RESULT.json]
 
 Each line of the files is a document. Both trainers run in processes of their own, on the same files, cutting text the
 same way, with as many threads as the machine offers (RAYON_NUM_THREADS and SMOLT_THREADS limit both). Build first:
@@ -70,6 +70,8 @@ def run(command):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("files", nargs="+")
+    parser.add_argument("--encode", nargs="*", default=[], help="files to encode instead of those trained on")
+    parser.add_argument("--encode-runs", type=int, default=3)
     parser.add_argument("--vocab-size", default="32768")
     parser.add_argument("--digits", default="single")
     parser.add_argument("--runs", type=int, default=3)
@@ -88,16 +90,17 @@ def main():
     first = next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), None)
     equal = a == b
     print(f"merges: {len(a)} and {len(b)}, equal: {equal}", "" if equal else f"first difference at {first}")
-    encoded = []
-    for _ in range(args.runs):
-        mine = run([EXAMPLES / "encode_batch", ours, *args.files])[2].split()
-        peer = run([sys.executable, "-c", ENCODE, ours, *args.files])[2].split()
+    encoded, files = [], args.encode or args.files
+    encode_size = sum(os.path.getsize(file) for file in files)
+    for _ in range(args.encode_runs):
+        mine = run([EXAMPLES / "encode_batch", ours, *files])[2].split()
+        peer = run([sys.executable, "-c", ENCODE, ours, *files])[2].split()
         encoded.append({"smolt": float(mine[0]), "tokenizers": float(peer[0]), "same_ids": mine[1:] == peer[1:]})
-        print(f"encode: smolt {size / 1e6 / float(mine[0]):.1f} MB/s, tokenizers {size / 1e6 / float(peer[0]):.1f} MB/s, "
+        print(f"encode: smolt {encode_size / 1e6 / float(mine[0]):.1f} MB/s, tokenizers {encode_size / 1e6 / float(peer[0]):.1f} MB/s, "
               f"same ids: {mine[1:] == peer[1:]} ({mine[2]} tokens)")
     if args.out:
         import tokenizers
-        result = {"bytes": size, "vocab_size": args.vocab_size, "digits": args.digits, "tokenizers": tokenizers.__version__,
+        result = {"bytes": size, "encode_bytes": encode_size, "vocab_size": args.vocab_size, "digits": args.digits, "tokenizers": tokenizers.__version__,
                   "train_seconds_and_bytes": rows, "merges": len(a), "merges_equal": equal, "encode_seconds": encoded}
         Path(args.out).write_text(json.dumps(result, indent=1) + "\n")
 

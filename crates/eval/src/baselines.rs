@@ -1,7 +1,8 @@
 //! What a score must beat: chance and the most frequent answer.
 
 use crate::stats::Score;
-use crate::task::Item;
+use crate::items::Item;
+use crate::task::pose;
 use std::collections::BTreeMap;
 
 /// Expected accuracy of a uniform guess.
@@ -26,6 +27,35 @@ pub fn most_frequent_answer(items: &[Item]) -> Score {
             (1..item.choices.len()).fold(0, |b, i| if often(item, i) > often(item, b) { i } else { b });
         pick == item.answer
     }))
+}
+
+/// Expected accuracy of a uniform guess among the candidates of each item.
+pub fn chance_of(items: &[pose::Item]) -> f64 {
+    items.iter().map(|item| 1.0 / item.continuations.len().max(1) as f64).sum::<f64>() / items.len().max(1) as f64
+}
+
+/// Accuracy of always picking the candidate, or the place among candidates, that is most often right in the other items:
+/// the better of the two. Needs no question, so a score below it says nothing about understanding.
+pub fn most_frequent_of(items: &[pose::Item]) -> f64 {
+    let texts = most_frequent(items, |item, choice| item.continuations[choice].clone());
+    let places = most_frequent(items, |_, choice| choice);
+    f64::max(texts, places)
+}
+
+fn most_frequent<K: Ord>(items: &[pose::Item], key: impl Fn(&pose::Item, usize) -> K) -> f64 {
+    let mut counts: BTreeMap<K, usize> = BTreeMap::new();
+    for (item, answer) in items.iter().filter_map(|item| Some((item, item.answer?))) {
+        *counts.entry(key(item, answer)).or_default() += 1;
+    }
+    let hits = items.iter().filter(|item| {
+        let often = |choice: usize| {
+            let own = usize::from(item.answer == Some(choice));
+            counts.get(&key(item, choice)).copied().unwrap_or(0).saturating_sub(own)
+        };
+        let better = |best: usize, choice: usize| if often(choice) > often(best) { choice } else { best };
+        item.answer == Some((1..item.continuations.len()).fold(0, better))
+    });
+    hits.count() as f64 / items.len().max(1) as f64
 }
 
 #[cfg(test)]

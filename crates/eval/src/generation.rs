@@ -1,6 +1,6 @@
 //! Free-form generation (FG): greedy answers in chat form, compared with the exact answer.
 
-use crate::task::Item;
+use crate::items::Item;
 use smolt_infer::decoder::{Decoder, Error};
 use smolt_infer::{Generation, Settings, generate};
 use smolt_text::template::{ChatTemplate, TemplateError};

@@ -1,8 +1,17 @@
-//! Task formats, scoring and statistics of scores. It must not know how the model was made.
+//! Tasks as data, scoring, and statistics of scores. It must not know how the model was made.
 
 pub mod baselines;
+pub mod compare;
+pub mod dataset;
+pub mod evaluate;
 pub mod generation;
+pub mod items;
 pub mod likelihood;
+pub mod lm_eval;
+pub mod model;
 pub mod ngram;
+pub mod reading;
+pub mod record;
+pub mod score;
 pub mod stats;
 pub mod task;

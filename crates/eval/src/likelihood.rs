@@ -1,6 +1,6 @@
 //! Scoring candidates by likelihood (spec EVL-04).
 
-use crate::task::{Format, Item};
+use crate::items::{Format, Item};
 use smolt_infer::decoder::{Decoder, Error, Row};
 use smolt_infer::sampling::log_probability;
 use smolt_text::tokenizer::Tokenizer;

@@ -12,7 +12,7 @@ use smolt_eval::generation::{answers, exact_match};
 use smolt_eval::likelihood::{LanguageModel, Question, grade};
 use smolt_eval::ngram::NGram;
 use smolt_eval::stats::Score;
-use smolt_eval::task::{self, Format, Item};
+use smolt_eval::items::{self, Format, Item};
 use smolt_infer::sampling::Sampling;
 use smolt_infer::{Decoder, Settings};
 use smolt_model::folder::Loaded;
@@ -175,7 +175,7 @@ fn load_items(plan: &Plan) -> Result<Vec<(String, Vec<Item>)>, Failure> {
         )));
     }
     let name = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    files.iter().map(|path| Ok((name(path), task::load(path)?))).collect()
+    files.iter().map(|path| Ok((name(path), items::load(path)?))).collect()
 }
 
 fn questions(items: &[Item], format: Format, folder: &ModelFolder) -> Vec<Question> {

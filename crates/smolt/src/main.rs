@@ -4,6 +4,7 @@ mod commands;
 mod curation;
 mod device;
 mod evaluate;
+mod evaluation;
 mod model_folder;
 mod output;
 mod pipeline;

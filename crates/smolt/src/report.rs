@@ -34,14 +34,14 @@ pub(crate) struct Inputs<'a> {
     pub(crate) threads: usize,
 }
 
-const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;\
+pub(crate) const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;\
 color:#222;background:#fff}table{border-collapse:collapse;margin:1rem 0}th,td{padding:.2rem .8rem;text-align:right;\
 border-bottom:1px solid #8884}th:first-child,td:first-child{text-align:left}pre{background:#8881;padding:1rem;\
 overflow-x:auto;white-space:pre-wrap}.met{color:#00734f}.missed{color:#b03a00}details{margin:1rem 0}\
 @media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}.met{color:#3fd6a8}.missed{color:#ff8f4a}}";
 
 /// Text as HTML.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

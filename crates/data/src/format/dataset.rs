@@ -40,14 +40,38 @@ const NO_DATA: [&str; 6] = [
 pub fn files(folder: &Path, config: Option<&str>, split: &str) -> Result<Vec<PathBuf>, Error> {
     let mut names = Vec::new();
     walk(folder, "", 0, &mut names)?;
-    let fail = |problem: String| Err(Error::damaged(folder, Place::File, problem));
-    let configs = match read_card(&folder.join("README.md"))? {
-        Some(card) => configs(&card),
-        None => Vec::new(),
-    };
+    let card = read_card(&folder.join("README.md"))?;
+    let chosen = choose(names, card.as_deref(), config, split)
+        .map_err(|problem| Error::damaged(folder, Place::File, problem))?;
+    Ok(chosen.into_iter().map(|name| folder.join(name)).collect())
+}
+
+/// Whether a file of a data set's folder is data, by its path within the folder.
+pub fn is_data(name: &str) -> bool {
+    let hidden = name.split('/').any(|part| part.starts_with(['.', '_']));
+    let last = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
+    !hidden && Format::of_name(Path::new(name)).is_some() && !NO_DATA.contains(&last.as_str())
+}
+
+/// Of the data files `names` those of a configuration and split, as the text of the folder's README says, else as names do.
+///
+/// # Errors
+/// What is wrong: no such configuration, or no files of the split.
+pub fn choose(
+    mut names: Vec<String>,
+    card: Option<&str>,
+    config: Option<&str>,
+    split: &str,
+) -> Result<Vec<String>, String> {
+    let configs = card.map(configs).unwrap_or_default();
     let chosen: Vec<String> = if configs.is_empty() {
+        // A folder per configuration needs no card to be understood.
         if let Some(config) = config {
-            return fail(format!("its README.md names no configurations, so there is no `{config}`"));
+            let below = format!("{config}/");
+            names.retain(|name| name.starts_with(&below));
+            if names.is_empty() {
+                return Err(format!("no README.md names configurations and no folder is called `{config}`"));
+            }
         }
         by_name(names, split)
     } else {
@@ -61,16 +85,16 @@ pub fn files(folder: &Path, config: Option<&str>, split: &str) -> Result<Vec<Pat
         };
         let Some(found) = found else {
             let all: Vec<&str> = configs.iter().map(|c| c.name.as_str()).collect();
-            return fail(format!("choose one of its configurations: {}", all.join(", ")));
+            return Err(format!("choose one of its configurations: {}", all.join(", ")));
         };
         let patterns: BTreeSet<&str> = found.patterns(split).collect();
         names.retain(|name| patterns.iter().any(|pattern| matches(pattern, name)));
         names
     };
-    if chosen.is_empty() {
-        return fail(format!("no data files of the split `{split}`"));
+    match chosen.is_empty() {
+        true => Err(format!("no data files of the split `{split}`")),
+        false => Ok(chosen),
     }
-    Ok(chosen.into_iter().map(|name| folder.join(name)).collect())
 }
 
 /// Names of data files under a folder, relative to it, in order. Links to files are followed (a Hub cache is made of
@@ -95,9 +119,7 @@ fn walk(folder: &Path, prefix: &str, depth: usize, names: &mut Vec<String>) -> R
             if depth < MAX_DEPTH {
                 walk(&folder.join(&name), &format!("{path}/"), depth + 1, names)?;
             }
-        } else if Format::of_name(Path::new(&name)).is_some()
-            && !NO_DATA.contains(&name.to_ascii_lowercase().as_str())
-        {
+        } else if is_data(&name) {
             names.push(path);
         }
     }

@@ -1,0 +1,384 @@
+//! One task, one formulation, one model: ask, judge, sum up.
+
+use crate::baselines;
+use crate::model::{Generated, Model, ModelError, Prompt, Request, Scored, Writing};
+use crate::score::choice::pick;
+use crate::score::generation::{Judge, Judged};
+use crate::score::reasoning::{self, Reasoning};
+use crate::stats::Score;
+use crate::task::pose::{Item, PoseError};
+use crate::task::{Formulation, Task};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How a task is put to a model, beyond what the task says; stored with the score (spec PEV-07).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct How {
+    /// Which formulation.
+    pub formulation: Formulation,
+    /// Through the chat template.
+    pub chat: bool,
+    /// System prompt of the conversation.
+    pub system_prompt: Option<String>,
+    /// Cut reasoning off before judging (spec PEV-08).
+    pub strip_reasoning: bool,
+    /// Answers per question (avg@k, spec PEV-06).
+    pub samples: usize,
+    /// 0 is greedy.
+    pub temperature: f64,
+    /// Only the likeliest tokens whose probabilities sum to this.
+    pub top_p: f64,
+    /// Instead of the task's limit.
+    pub max_tokens: Option<usize>,
+    /// Seed of the samples.
+    pub seed: u64,
+}
+
+/// A candidate and what the model thinks of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Text, with its delimiter.
+    pub continuation: String,
+    /// ln P(continuation | prompt).
+    pub log_likelihood: f64,
+    /// ln P(continuation | prompt without the question).
+    pub unconditional: Option<f64>,
+    /// Its tokens.
+    pub tokens: usize,
+    /// Whether greedy decoding would write it.
+    pub greedy: bool,
+}
+
+/// One answer that the model wrote, and its verdict.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Written {
+    /// All that was written.
+    #[serde(flatten)]
+    pub generated: Generated,
+    /// Whether it reasoned, and came to an end of it.
+    pub reasoning: Reasoning,
+    /// What was found, per score.
+    pub judged: Vec<Judged>,
+}
+
+/// Everything about one item (spec PEV-15, PEV-22).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Of the item.
+    pub id: String,
+    /// Place in the split.
+    pub row: usize,
+    /// Part of the benchmark.
+    pub subset: Option<String>,
+    /// Items that share it are not independent.
+    pub cluster: Option<String>,
+    /// As the model read it, special tokens included.
+    pub prompt: String,
+    /// Candidates, where there are any.
+    pub candidates: Vec<Candidate>,
+    /// Index of the right candidate.
+    pub answer: Option<usize>,
+    /// Accepted answers, where the model wrote.
+    pub answers: Vec<String>,
+    /// What the model wrote.
+    pub written: Vec<Written>,
+    /// Picked candidate under each score.
+    pub picks: BTreeMap<String, usize>,
+    /// What the item is worth under each score.
+    pub values: BTreeMap<String, f64>,
+    /// Tokens cut from the left of the prompt.
+    pub dropped_tokens: usize,
+}
+
+/// Counts of answers that are no answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Items whose prompt was cut from the left to fit the context.
+    pub truncated_prompts: usize,
+    /// Answers that ran into the token limit.
+    pub truncated_answers: usize,
+    /// Answers whose reasoning never ended.
+    pub unclosed_reasoning: usize,
+    /// Answers in which an extraction found nothing.
+    pub nothing_extracted: usize,
+}
+
+/// The scores of a task in one formulation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskScores {
+    /// Items asked.
+    pub items: usize,
+    /// Every score over all items.
+    pub metrics: BTreeMap<String, Score>,
+    /// The one that speaks for the task.
+    pub primary: String,
+    /// Every score per subset, where there are subsets.
+    pub subsets: BTreeMap<String, BTreeMap<String, Score>>,
+    /// The mean of the subsets' means, each counting the same.
+    pub macro_average: BTreeMap<String, Score>,
+    /// What a guess scores.
+    pub random_baseline: f64,
+    /// What always giving the most frequent answer scores.
+    pub most_frequent: Option<f64>,
+    /// Answers that are no answers.
+    pub counts: Counts,
+}
+
+impl TaskScores {
+    /// The score that speaks for the task.
+    pub fn primary(&self) -> Option<Score> {
+        self.metrics.get(&self.primary).copied()
+    }
+}
+
+/// Why a task could not be evaluated.
+#[derive(Debug, thiserror::Error)]
+pub enum EvaluateError {
+    /// A row.
+    #[error(transparent)]
+    Pose(#[from] PoseError),
+    /// The model.
+    #[error("task `{task}`: {source}")]
+    Model {
+        /// The task.
+        task: String,
+        /// What happened.
+        source: ModelError,
+    },
+    /// The task's rules.
+    #[error("task `{task}`: {problem}")]
+    Task {
+        /// The task.
+        task: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+impl smolt_run::error::ExitKind for EvaluateError {
+    fn exit(&self) -> smolt_run::error::Exit {
+        smolt_run::error::Exit::BadInput
+    }
+}
+
+/// Asks every item and judges the answers. `on_done` hears how many requests of how many are answered.
+pub fn evaluate(
+    task: &Task,
+    items: &[Item],
+    how: &How,
+    model: &mut dyn Model,
+    on_done: &mut dyn FnMut(usize, usize),
+) -> Result<Vec<Sample>, EvaluateError> {
+    let failed = |source| EvaluateError::Model { task: task.name.clone(), source };
+    match how.formulation {
+        Formulation::Generation => {
+            let form = task.generation.as_ref().ok_or_else(|| EvaluateError::Task {
+                task: task.name.clone(),
+                problem: "it has no [generation]".into(),
+            })?;
+            let judge = Judge::new(form)
+                .map_err(|problem| EvaluateError::Task { task: task.name.clone(), problem })?;
+            let prompts: Vec<Prompt> = items.iter().map(|item| prompt(item, how, 0)).collect();
+            let writing = Writing {
+                max_tokens: how.max_tokens.unwrap_or(form.max_tokens),
+                stop: form.stop.clone(),
+                temperature: how.temperature,
+                top_p: how.top_p,
+                samples: how.samples.max(1),
+                seed: how.seed,
+            };
+            let answers =
+                model.write(&prompts, &writing, &mut |done| on_done(done, prompts.len())).map_err(failed)?;
+            let shown = show(model, &prompts).map_err(failed)?;
+            let judged = items.iter().zip(shown).zip(answers);
+            Ok(judged.map(|((item, shown), answers)| written(item, shown, answers, &judge, how)).collect())
+        }
+        _ => score_candidates(task, items, how, model, on_done).map_err(failed),
+    }
+}
+
+fn prompt(item: &Item, how: &How, choice: usize) -> Prompt {
+    match how.chat {
+        true => Prompt::Chat(item.messages(how.system_prompt.as_deref(), choice)),
+        false => Prompt::Text(item.prompt(choice)),
+    }
+}
+
+fn show(model: &dyn Model, prompts: &[Prompt]) -> Result<Vec<String>, ModelError> {
+    prompts.iter().map(|prompt| model.shown(prompt)).collect()
+}
+
+/// The delimiter of plain text has no place after a chat template's prompt.
+fn continuation(item: &Item, how: &How, choice: usize) -> String {
+    let delimiter = if how.chat { "" } else { item.delimiter.as_str() };
+    format!("{delimiter}{}", item.continuations[choice])
+}
+
+fn score_candidates(
+    task: &Task,
+    items: &[Item],
+    how: &How,
+    model: &mut dyn Model,
+    on_done: &mut dyn FnMut(usize, usize),
+) -> Result<Vec<Sample>, ModelError> {
+    let mut requests = Vec::new();
+    for item in items {
+        let all: Vec<String> = (0..item.continuations.len()).map(|i| continuation(item, how, i)).collect();
+        if item.questions.len() == 1 {
+            requests.push(Request { prompt: prompt(item, how, 0), continuations: all });
+        } else {
+            requests.extend(
+                all.into_iter()
+                    .enumerate()
+                    .map(|(i, text)| Request { prompt: prompt(item, how, i), continuations: vec![text] }),
+            );
+        }
+    }
+    let conditional = requests.len();
+    if let Some(before) = task.unconditional(how.formulation) {
+        let prompt = Prompt::Text(before.to_owned());
+        requests.extend(items.iter().map(|item| Request {
+            prompt: prompt.clone(),
+            continuations: (0..item.continuations.len()).map(|i| continuation(item, how, i)).collect(),
+        }));
+    }
+    let total = requests.len();
+    let mut scored = model.score(&requests, &mut |done| on_done(done, total))?;
+    let unconditional = scored.split_off(conditional);
+    let (mut scored, mut asked) = (scored.into_iter(), requests.iter());
+    let mut samples = Vec::with_capacity(items.len());
+    for (i, item) in items.iter().enumerate() {
+        let count = item.questions.len();
+        let shown = asked.by_ref().take(count).next().map(|request| model.shown(&request.prompt)).transpose()?;
+        asked.by_ref().take(count - 1).for_each(drop);
+        let parts: Vec<Scored> = scored.by_ref().take(count).collect();
+        samples.push(picked(item, how, shown.unwrap_or_default(), parts, unconditional.get(i)));
+    }
+    Ok(samples)
+}
+
+fn sample(item: &Item, prompt: String) -> Sample {
+    Sample {
+        id: item.id.clone(),
+        row: item.row,
+        subset: item.subset.clone(),
+        cluster: item.cluster.clone(),
+        prompt,
+        candidates: Vec::new(),
+        answer: item.answer,
+        answers: item.answers.clone(),
+        written: Vec::new(),
+        picks: BTreeMap::new(),
+        values: BTreeMap::new(),
+        dropped_tokens: 0,
+    }
+}
+
+fn picked(item: &Item, how: &How, shown: String, parts: Vec<Scored>, unconditional: Option<&Scored>) -> Sample {
+    let mut sample = sample(item, shown);
+    sample.dropped_tokens = parts.iter().map(|part| part.dropped_tokens).max().unwrap_or(0);
+    let scored: Vec<_> = parts.into_iter().flat_map(|part| part.continuations).collect();
+    let before = unconditional.map(|u| u.continuations.as_slice());
+    let result = pick(item, &scored, before);
+    for (by, choice) in result.picks {
+        sample.picks.insert(by.metric().to_owned(), choice);
+        sample.values.insert(by.metric().to_owned(), f64::from(u8::from(Some(choice) == item.answer)));
+    }
+    sample.values.insert("answer_bits_per_byte".into(), result.answer_bits_per_byte);
+    sample.candidates = scored
+        .into_iter()
+        .enumerate()
+        .map(|(i, c)| Candidate {
+            continuation: continuation(item, how, i),
+            log_likelihood: c.log_likelihood,
+            unconditional: before.and_then(|b| b.get(i)).map(|b| b.log_likelihood),
+            tokens: c.tokens,
+            greedy: c.greedy,
+        })
+        .collect();
+    sample
+}
+
+fn written(item: &Item, shown: String, answers: Vec<Generated>, judge: &Judge, how: &How) -> Sample {
+    let mut sample = sample(item, shown);
+    sample.dropped_tokens = answers.iter().map(|a| a.dropped_tokens).max().unwrap_or(0);
+    for generated in answers {
+        let (text, reasoning) = match how.strip_reasoning {
+            true => reasoning::strip(&generated.text),
+            false => (generated.text.clone(), Reasoning::Absent),
+        };
+        let judged = judge.judge(&text, &item.answers);
+        sample.written.push(Written { generated, reasoning, judged });
+    }
+    let n = sample.written.len().max(1) as f64;
+    for judged in sample.written.iter().flat_map(|written| &written.judged) {
+        *sample.values.entry(judged.metric.clone()).or_default() += judged.value / n;
+    }
+    sample
+}
+
+/// Sums up the samples of a task.
+pub fn summarise(task: &Task, formulation: Formulation, items: &[Item], samples: &[Sample]) -> TaskScores {
+    let all: Vec<&Sample> = samples.iter().collect();
+    let mut parts: BTreeMap<String, Vec<&Sample>> = BTreeMap::new();
+    for sample in samples {
+        if let Some(subset) = &sample.subset {
+            parts.entry(subset.clone()).or_default().push(sample);
+        }
+    }
+    let subsets: BTreeMap<String, BTreeMap<String, Score>> =
+        parts.into_iter().map(|(name, samples)| (name, scores(&samples))).collect();
+    let mut macro_average: BTreeMap<String, Vec<Score>> = BTreeMap::new();
+    for (metric, score) in subsets.values().flatten() {
+        macro_average.entry(metric.clone()).or_default().push(*score);
+    }
+    let choices = formulation != Formulation::Generation;
+    TaskScores {
+        items: samples.len(),
+        metrics: scores(&all),
+        primary: task.primary(formulation),
+        subsets,
+        macro_average: macro_average.into_iter().map(|(m, s)| (m, Score::macro_average(&s))).collect(),
+        random_baseline: task.random_baseline.unwrap_or_else(|| if choices { baselines::chance_of(items) } else { 0.0 }),
+        most_frequent: choices.then(|| baselines::most_frequent_of(items)),
+        counts: counts(samples),
+    }
+}
+
+fn counts(samples: &[Sample]) -> Counts {
+    let written = || samples.iter().flat_map(|sample| &sample.written);
+    Counts {
+        truncated_prompts: samples.iter().filter(|sample| sample.dropped_tokens > 0).count(),
+        truncated_answers: written().filter(|w| w.generated.finish == crate::model::Finish::Length).count(),
+        unclosed_reasoning: written().filter(|w| w.reasoning == Reasoning::Unclosed).count(),
+        nothing_extracted: written().filter(|w| w.judged.iter().any(|j| j.extracted.is_none())).count(),
+    }
+}
+
+/// Every score over some samples, with errors that know of clusters.
+fn scores(samples: &[&Sample]) -> BTreeMap<String, Score> {
+    let mut values: BTreeMap<&str, (Vec<f64>, Vec<&str>)> = BTreeMap::new();
+    for sample in samples {
+        for (metric, value) in &sample.values {
+            let (values, clusters) = values.entry(metric).or_default();
+            values.push(*value);
+            clusters.extend(sample.cluster.as_deref());
+        }
+    }
+    values.into_iter().map(|(metric, (values, clusters))| (metric.to_owned(), score(&values, &clusters))).collect()
+}
+
+/// The error that fits the values: of clusters where every item has one, of shares where all are right or wrong.
+fn score(values: &[f64], clusters: &[&str]) -> Score {
+    if clusters.len() == values.len()
+        && let Ok(score) = Score::clustered(values, clusters)
+    {
+        return score;
+    }
+    let binary = values.iter().all(|&value| value == 0.0 || value == 1.0);
+    // Of a single value there is no spread; its error is that of a share.
+    match Score::mean(values) {
+        Ok(score) if !binary => score,
+        _ => Score { value: values.iter().sum::<f64>() / values.len().max(1) as f64, ..Score::of(values.iter().map(|&v| v == 1.0)) },
+    }
+}

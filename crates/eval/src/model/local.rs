@@ -1,0 +1,215 @@
+//! A model in memory, read from a Hugging Face folder.
+
+use super::{Continuation, Finish, Generated, Model, ModelError, OnDone, Prompt, Request, Scored, TextScore, Writing};
+use smolt_infer::sampling::Sampling;
+use smolt_infer::score::{Question, Reuse, rolling, score};
+use smolt_infer::{Decoder, Settings, generate};
+use smolt_text::template::ChatTemplate;
+use smolt_text::tokenizer::Tokenizer;
+use std::ops::ControlFlow;
+
+/// Whether a beginning-of-text token goes before prompts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bos {
+    /// Whatever the tokenizer's file says, as transformers does.
+    #[default]
+    Tokenizer,
+    /// This one.
+    Always(u32),
+}
+
+/// A decoder with its tokenizer.
+pub struct LocalModel<'m> {
+    /// The model with its cache.
+    pub decoder: Decoder<'m>,
+    /// Its tokenizer.
+    pub tokenizer: &'m Tokenizer,
+    /// Its chat template, where it has one.
+    pub template: Option<&'m ChatTemplate>,
+    /// What goes before a text.
+    pub bos: Bos,
+    /// Tokens that end an answer; the first also stands before text that has nothing before it.
+    pub end_tokens: Vec<u32>,
+    /// Share prefixes of prompts in the cache; off only to measure what it brings.
+    pub reuse: Reuse,
+}
+
+impl LocalModel<'_> {
+    /// A whole text as tokens, with what goes before it.
+    fn encode(&self, text: &str) -> Vec<u32> {
+        match self.bos {
+            Bos::Tokenizer => self.tokenizer.encode(text, true),
+            Bos::Always(bos) => std::iter::once(bos).chain(self.tokenizer.encode(text, false)).collect(),
+        }
+    }
+
+    /// Stands before text that has nothing before it.
+    fn prefix_token(&self) -> Result<u32, ModelError> {
+        let bos = match self.bos {
+            Bos::Always(bos) => Some(bos),
+            Bos::Tokenizer => self.tokenizer.encode("", true).first().copied(),
+        };
+        let none = "the model has neither a beginning nor an end token, so a text has nothing to be predicted from";
+        bos.or(self.end_tokens.first().copied()).ok_or_else(|| ModelError::Request(none.into()))
+    }
+
+    /// The text of a prompt, and whether the template already wrote its special tokens.
+    fn text(&self, prompt: &Prompt) -> Result<(String, bool), ModelError> {
+        match prompt {
+            Prompt::Text(text) => Ok((text.clone(), false)),
+            Prompt::Chat(messages) => {
+                let none = "this model has no chat_template.jinja; evaluate it without --chat";
+                let template = self.template.ok_or_else(|| ModelError::Request(none.into()))?;
+                let known = self.tokenizer.special_tokens_map();
+                let variables = known.iter().map(|(k, v)| (k.clone(), v.clone().into())).collect();
+                Ok((template.render(messages, true, &variables)?.text, true))
+            }
+        }
+    }
+
+    fn tokens(&self, text: &str, templated: bool) -> Vec<u32> {
+        if templated { self.tokenizer.encode(text, false) } else { self.encode(text) }
+    }
+
+    /// A request as tokens. White space at the end of the prompt belongs to the continuation, which is what is left of
+    /// prompt and continuation, encoded together, after the tokens of the prompt.
+    fn question(&self, request: &Request) -> Result<(Question, usize), ModelError> {
+        let (text, templated) = self.text(&request.prompt)?;
+        let stem = if templated { text.as_str() } else { text.trim_end() };
+        let space = &text[stem.len()..];
+        let mut prompt = self.tokens(stem, templated);
+        let mut choices = Vec::with_capacity(request.continuations.len());
+        for continuation in &request.continuations {
+            let whole = self.tokens(&format!("{stem}{space}{continuation}"), templated);
+            let rest = whole.get(prompt.len()..).filter(|rest| !rest.is_empty());
+            let alone = || self.tokenizer.encode(&format!("{space}{continuation}"), false);
+            let rest = rest.map_or_else(alone, <[u32]>::to_vec);
+            if rest.is_empty() {
+                return Err(ModelError::Request(format!("the candidate {continuation:?} has no tokens")));
+            }
+            choices.push(rest);
+        }
+        if prompt.is_empty() {
+            prompt.push(self.prefix_token()?);
+        }
+        let longest = choices.iter().map(Vec::len).max().unwrap_or(0);
+        let dropped = self.cut(&mut prompt, longest.saturating_sub(1))?;
+        Ok((Question { prompt, choices }, dropped))
+    }
+
+    /// Cuts a prompt from the left so that `after` more tokens fit; how many were cut.
+    fn cut(&self, prompt: &mut Vec<u32>, after: usize) -> Result<usize, ModelError> {
+        let capacity = self.decoder.capacity();
+        if after >= capacity {
+            return Err(ModelError::Request(format!("{after} tokens after the prompt do not fit a context of {capacity}")));
+        }
+        let dropped = (prompt.len() + after).saturating_sub(capacity);
+        prompt.drain(..dropped);
+        Ok(dropped)
+    }
+}
+
+impl Model for LocalModel<'_> {
+    fn score(&mut self, requests: &[Request], on_done: OnDone<'_>) -> Result<Vec<Scored>, ModelError> {
+        let posed = requests.iter().map(|request| self.question(request)).collect::<Result<Vec<_>, _>>()?;
+        let (questions, dropped): (Vec<Question>, Vec<usize>) = posed.into_iter().unzip();
+        let mut done = 0;
+        let scores = score(&mut self.decoder, &questions, self.reuse, |_, _| {
+            done += 1;
+            on_done(done);
+        })?;
+        let continuation = |choice: smolt_infer::score::Choice| Continuation {
+            log_likelihood: choice.log_likelihood,
+            tokens: choice.tokens.len(),
+            greedy: choice.greedy,
+        };
+        Ok(scores
+            .into_iter()
+            .zip(dropped)
+            .map(|(choices, dropped_tokens)| Scored {
+                continuations: choices.into_iter().map(continuation).collect(),
+                dropped_tokens,
+            })
+            .collect())
+    }
+
+    fn write(
+        &mut self,
+        prompts: &[Prompt],
+        writing: &Writing,
+        on_done: OnDone<'_>,
+    ) -> Result<Vec<Vec<Generated>>, ModelError> {
+        let mut encoded = Vec::with_capacity(prompts.len() * writing.samples);
+        let mut dropped = Vec::with_capacity(prompts.len());
+        for prompt in prompts {
+            let (text, templated) = self.text(prompt)?;
+            let mut tokens = self.tokens(&text, templated);
+            if tokens.is_empty() {
+                tokens.push(self.prefix_token()?);
+            }
+            dropped.push(self.cut(&mut tokens, writing.max_tokens.saturating_sub(1))?);
+            encoded.extend(std::iter::repeat_n(tokens, writing.samples));
+        }
+        let settings = Settings {
+            max_tokens: writing.max_tokens,
+            stop: self.end_tokens.clone(),
+            sampling: Sampling { temperature: writing.temperature, top_k: 0, top_p: writing.top_p },
+            seed: writing.seed,
+        };
+        let mut texts = vec![String::new(); encoded.len()];
+        let mut streams: Vec<_> = encoded.iter().map(|_| self.tokenizer.stream_decoder()).collect();
+        let mut ended = 0;
+        let answers = generate(&mut self.decoder, &encoded, &settings, |prompt, token| {
+            texts[prompt].push_str(&streams[prompt].push(token));
+            match cut_at_stop(&mut texts[prompt], &writing.stop) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        })?;
+        let mut all = answers.into_iter().zip(texts).zip(streams);
+        let mut answers = Vec::with_capacity(prompts.len());
+        for dropped_tokens in dropped {
+            let of_prompt = all.by_ref().take(writing.samples).map(|((answer, mut text), mut stream)| {
+                let finish = match answer.finish {
+                    smolt_infer::Finish::StopToken => Finish::EndToken,
+                    smolt_infer::Finish::Caller => Finish::StopString,
+                    smolt_infer::Finish::Length => Finish::Length,
+                };
+                if finish != Finish::StopString {
+                    text.push_str(&stream.finish());
+                }
+                Generated { text, finish, tokens: answer.tokens.len(), dropped_tokens }
+            });
+            answers.push(of_prompt.collect());
+            ended += 1;
+            on_done(ended);
+        }
+        Ok(answers)
+    }
+
+    fn read(&mut self, texts: &[String], on_done: OnDone<'_>) -> Result<Vec<TextScore>, ModelError> {
+        let mut scores = Vec::with_capacity(texts.len());
+        for (i, text) in texts.iter().enumerate() {
+            let tokens = self.tokenizer.encode(text, false);
+            let logs = rolling(&mut self.decoder, self.prefix_token()?, &tokens)?;
+            let log_likelihood = logs.iter().map(|&ln| f64::from(ln)).sum();
+            scores.push(TextScore { log_likelihood, tokens: tokens.len(), bytes: text.len() });
+            on_done(i + 1);
+        }
+        Ok(scores)
+    }
+
+    fn shown(&self, prompt: &Prompt) -> Result<String, ModelError> {
+        let (text, templated) = self.text(prompt)?;
+        Ok(self.tokenizer.decode(&self.tokens(&text, templated), false))
+    }
+}
+
+/// Cuts a text before the first of its stop strings; whether there was one.
+pub(super) fn cut_at_stop(text: &mut String, stop: &[String]) -> bool {
+    let first = stop.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| text.find(stop.as_str())).min();
+    if let Some(at) = first {
+        text.truncate(at);
+    }
+    first.is_some()
+}

@@ -1,0 +1,144 @@
+//! What is evaluated: something that gives text a likelihood and writes text.
+
+pub mod local;
+
+use serde::{Deserialize, Serialize};
+use smolt_run::error::{Exit, ExitKind};
+use smolt_text::template::{Message, TemplateError};
+
+/// What a model reads.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Prompt {
+    /// Text as it is.
+    Text(String),
+    /// A conversation that awaits the assistant, through the model's chat template.
+    Chat(Vec<Message>),
+}
+
+/// A prompt and the texts that may follow it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// What stands before.
+    pub prompt: Prompt,
+    /// Candidates with their delimiter, at least one, none empty.
+    pub continuations: Vec<String>,
+}
+
+/// What a model thinks of a continuation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Continuation {
+    /// ln P(continuation | prompt).
+    pub log_likelihood: f64,
+    /// Its tokens.
+    pub tokens: usize,
+    /// Whether each of its tokens is the likeliest: whether greedy decoding would write it.
+    pub greedy: bool,
+}
+
+/// The answer to a [`Request`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Scored {
+    /// As many as were asked for.
+    pub continuations: Vec<Continuation>,
+    /// Tokens cut from the left of the prompt because it was longer than the context.
+    pub dropped_tokens: usize,
+}
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finish {
+    /// The model's end token.
+    EndToken,
+    /// One of the task's stop strings.
+    StopString,
+    /// The limit: the answer is not whole.
+    Length,
+}
+
+/// A text that a model wrote.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Generated {
+    /// Without what ended it.
+    pub text: String,
+    /// Why it ended.
+    pub finish: Finish,
+    /// Its tokens.
+    pub tokens: usize,
+    /// Tokens cut from the left of the prompt.
+    pub dropped_tokens: usize,
+}
+
+/// How answers are written; part of what a score means (spec PEV-07).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Writing {
+    /// Most tokens per answer.
+    pub max_tokens: usize,
+    /// Strings that end an answer.
+    pub stop: Vec<String>,
+    /// 0 is greedy.
+    pub temperature: f64,
+    /// Only the likeliest tokens whose probabilities sum to this.
+    pub top_p: f64,
+    /// Answers per prompt.
+    pub samples: usize,
+    /// Seed of the samples.
+    pub seed: u64,
+}
+
+/// A text as a model sees it: for bits per byte.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TextScore {
+    /// ln P of all of it.
+    pub log_likelihood: f64,
+    /// Tokens that were predicted.
+    pub tokens: usize,
+    /// Bytes of the text.
+    pub bytes: usize,
+}
+
+/// Why a model did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The engine refused.
+    #[error(transparent)]
+    Decoder(#[from] smolt_infer::decoder::Error),
+    /// The chat template.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// A server, or what it cannot do.
+    #[error("{0}")]
+    Server(String),
+    /// A request that this model cannot answer.
+    #[error("{0}")]
+    Request(String),
+}
+
+impl ExitKind for ModelError {
+    fn exit(&self) -> Exit {
+        Exit::BadInput
+    }
+}
+
+/// Called with the number of requests that are done.
+pub type OnDone<'a> = &'a mut dyn FnMut(usize);
+
+/// Something that can be evaluated.
+pub trait Model {
+    /// Likelihoods of every continuation of every request, in order.
+    fn score(&mut self, requests: &[Request], on_done: OnDone<'_>) -> Result<Vec<Scored>, ModelError>;
+
+    /// `writing.samples` answers to every prompt, in order.
+    fn write(
+        &mut self,
+        prompts: &[Prompt],
+        writing: &Writing,
+        on_done: OnDone<'_>,
+    ) -> Result<Vec<Vec<Generated>>, ModelError>;
+
+    /// The likelihood of whole texts, each token predicted once.
+    fn read(&mut self, texts: &[String], on_done: OnDone<'_>) -> Result<Vec<TextScore>, ModelError>;
+
+    /// The prompt as the model reads it, special tokens and template included (spec PEV-15).
+    fn shown(&self, prompt: &Prompt) -> Result<String, ModelError>;
+}

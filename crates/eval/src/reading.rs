@@ -1,0 +1,68 @@
+//! Language modelling of any text, in bits per byte: the score that does not depend on the tokenizer.
+
+use crate::model::{Model, ModelError, OnDone, TextScore};
+use serde::{Deserialize, Serialize};
+use std::f64::consts::LN_2;
+
+/// How well a text is predicted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reading {
+    /// The file.
+    pub path: String,
+    /// BLAKE3 of its documents' text.
+    pub hash: String,
+    /// −log₂ P of all of it over its bytes.
+    pub bits_per_byte: f64,
+    /// How far other documents of the same kind would move it: the error of a ratio over documents.
+    pub stderr: f64,
+    /// Documents, each predicted from nothing.
+    pub documents: usize,
+    /// Tokens predicted.
+    pub tokens: usize,
+    /// Bytes.
+    pub bytes: usize,
+}
+
+/// Reads the documents of one file.
+pub fn read(path: &str, texts: &[String], model: &mut dyn Model, on_done: OnDone<'_>) -> Result<Reading, ModelError> {
+    let mut hasher = blake3::Hasher::new();
+    texts.iter().for_each(|text| drop(hasher.update(text.as_bytes())));
+    let scores = model.read(texts, on_done)?;
+    let (bits_per_byte, stderr) = ratio(&scores);
+    Ok(Reading {
+        path: path.to_owned(),
+        hash: hasher.finalize().to_hex()[..16].to_owned(),
+        bits_per_byte,
+        stderr,
+        documents: texts.len(),
+        tokens: scores.iter().map(|score| score.tokens).sum(),
+        bytes: scores.iter().map(|score| score.bytes).sum(),
+    })
+}
+
+/// Σ bits / Σ bytes, and its error by the delta method: √(n/(n−1) · Σ(bits − ratio·bytes)²) / Σ bytes.
+fn ratio(scores: &[TextScore]) -> (f64, f64) {
+    let bits = |score: &TextScore| -score.log_likelihood / LN_2;
+    let bytes: f64 = scores.iter().map(|score| score.bytes as f64).sum();
+    if bytes == 0.0 {
+        return (0.0, 0.0);
+    }
+    let ratio = scores.iter().map(bits).sum::<f64>() / bytes;
+    let n = scores.len() as f64;
+    let squares: f64 = scores.iter().map(|score| (bits(score) - ratio * score.bytes as f64).powi(2)).sum();
+    (ratio, (n / (n - 1.0).max(1.0) * squares).sqrt() / bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_documents_count_more_and_equal_ones_have_no_error() {
+        let score = |bits: f64, bytes| TextScore { log_likelihood: -bits * LN_2, tokens: 1, bytes };
+        let (value, error) = ratio(&[score(8.0, 4), score(12.0, 12)]);
+        assert!((value - 1.25).abs() < 1e-12 && (error - (2.0f64 * (9.0 + 9.0)).sqrt() / 16.0).abs() < 1e-12);
+        assert_eq!(ratio(&[score(8.0, 4), score(16.0, 8)]).1, 0.0);
+        assert_eq!(ratio(&[]), (0.0, 0.0));
+    }
+}

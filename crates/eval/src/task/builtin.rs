@@ -1,0 +1,63 @@
+//! The tasks and suites that come with smolt.
+
+use super::{Task, TaskError};
+
+/// Tasks by name with a name of their own and the same settings.
+#[derive(Clone, Copy, Debug)]
+pub struct Suite {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is for.
+    pub description: &'static str,
+    /// Names of its tasks.
+    pub tasks: &'static [&'static str],
+}
+
+/// The suites, the playbook's first.
+pub const SUITES: [Suite; 3] = [
+    Suite {
+        name: "base",
+        description: "what a base model is judged by: knowledge, reasoning, commonsense (EVL-06, WRP-03)",
+        tasks: &[
+            "mmlu",
+            "mmlu_pro",
+            "arc_easy",
+            "arc_challenge",
+            "hellaswag",
+            "winogrande",
+            "commonsense_qa",
+            "openbookqa",
+            "piqa",
+            "siqa",
+            "triviaqa",
+            "gsm8k",
+        ],
+    },
+    Suite {
+        name: "early",
+        description: "what gives a signal early in training: cloze tasks that are above random and steady (EVL-02)",
+        tasks: &["hellaswag", "arc_easy", "arc_challenge", "mmlu", "piqa", "openbookqa", "winogrande"],
+    },
+    Suite {
+        name: "multilingual",
+        description: "the same in other languages (WRP-03)",
+        tasks: &["belebele", "global_mmlu", "mlmm_hellaswag", "flores200"],
+    },
+];
+
+/// The files, by name.
+const FILES: &[(&str, &str)] = &[
+    ("tinytown", include_str!("../../tasks/tinytown.toml")),
+];
+
+/// Names of the built-in tasks.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    FILES.iter().map(|(name, _)| *name)
+}
+
+/// A built-in task, with `key=value` overrides.
+pub fn builtin(name: &str, sets: &[String]) -> Result<Task, TaskError> {
+    let file = FILES.iter().find(|(known, _)| *known == name);
+    let (_, text) = file.ok_or_else(|| TaskError::Unknown(name.to_owned()))?;
+    Task::parse(&format!("built-in {name}.toml"), text.as_bytes(), sets)
+}

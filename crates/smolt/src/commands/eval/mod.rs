@@ -1,0 +1,293 @@
+//! `smolt eval`
+
+mod compare;
+mod prompts;
+pub(crate) mod report;
+mod tasks;
+
+use crate::device::DeviceArgs;
+use crate::evaluation::{self, Job};
+use crate::{Outcome, evaluate, output};
+use smolt_eval::evaluate::How;
+use smolt_eval::task::{Formulation, SUITES, Task, builtin};
+use smolt_run::error::Failure;
+use smolt_train::recipe::PrecisionSetting;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+#[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Option<Action>,
+    #[command(flatten)]
+    evaluation: Evaluation,
+}
+
+#[derive(clap::Subcommand)]
+pub(crate) enum Action {
+    /// List the built-in tasks and suites
+    Tasks(tasks::Args),
+    /// Say whether one model is better than another, task by task
+    Compare(compare::Args),
+    /// Show prompts exactly as a model reads them
+    Prompts(prompts::Args),
+}
+
+#[derive(clap::Args)]
+struct Evaluation {
+    /// A Hugging Face folder, or a run's folder for its newest checkpoint
+    #[arg(required = true)]
+    model: Option<PathBuf>,
+    #[command(flatten)]
+    asked: Asked,
+    /// Folder of results: results.json, samples/, report.html; what it already holds is not asked again
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// fp32, bf16, or the faster one here
+    #[arg(long, value_enum, default_value_t = Precision::Fp32)]
+    precision: Precision,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Folder of Tinytown's test items, one SKILL.jsonl each, scored beside their baselines
+    #[arg(long, conflicts_with_all = ["task", "out"])]
+    items: Option<PathBuf>,
+    /// Items per skill; 0 takes all
+    #[arg(long, default_value_t = 0, requires = "items")]
+    items_per_skill: usize,
+    /// Score lettered options as well
+    #[arg(long, requires = "items")]
+    multiple_choice: bool,
+    /// Chat answers compared exactly
+    #[arg(long, requires = "items")]
+    exact_match: bool,
+    /// Score a fresh model of the same shape beside it
+    #[arg(long, requires = "items")]
+    untrained: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// What is asked, and how.
+#[derive(clap::Args, Clone)]
+pub(crate) struct Asked {
+    /// Task or suite by name, or a task file; may be repeated
+    #[arg(long, value_name = "NAME|FILE")]
+    task: Vec<String>,
+    /// Text to predict, in bits per byte: JSONL, Parquet, plain text; may be repeated
+    #[arg(long, value_name = "FILE")]
+    text: Vec<PathBuf>,
+    /// Which formulations: all that the task has when left out
+    #[arg(long, value_enum)]
+    formulation: Vec<FormulationArg>,
+    /// Folder that holds data sets by name (NAME or OWNER/NAME); may be repeated
+    #[arg(long, value_name = "DIR")]
+    datasets: Vec<PathBuf>,
+    /// Never touch the network
+    #[arg(long)]
+    offline: bool,
+    /// Solved examples before each question, instead of the task's number
+    #[arg(long, value_name = "N")]
+    few_shot: Option<usize>,
+    /// A fixed part of the items of each task
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Override a setting of the tasks, such as dataset.config=deu_Latn
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Ask through the chat template
+    #[arg(long)]
+    chat: bool,
+    /// System prompt of the conversation
+    #[arg(long, requires = "chat", value_name = "TEXT")]
+    system_prompt: Option<String>,
+    /// Judge reasoning along with the answer
+    #[arg(long)]
+    keep_reasoning: bool,
+    /// Answers per question (avg@k)
+    #[arg(long, default_value_t = 1, value_name = "K")]
+    samples: usize,
+    /// 0 is greedy
+    #[arg(long, default_value_t = 0.0)]
+    temperature: f64,
+    /// Only the likeliest tokens whose probabilities sum to this
+    #[arg(long, default_value_t = 1.0)]
+    top_p: f64,
+    /// Longest answer in tokens, instead of the task's limit
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<usize>,
+    /// Seed of sampled answers
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum FormulationArg {
+    /// Candidates as continuations, not shown
+    Cloze,
+    /// Candidates shown with letters
+    MultipleChoice,
+    /// Free text
+    Generation,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Precision {
+    Fp32,
+    Bf16,
+    Auto,
+}
+
+impl Asked {
+    /// The tasks, with the formulations in which each is asked.
+    pub(crate) fn tasks(&self) -> Result<Vec<(Task, Vec<Formulation>)>, Failure> {
+        let mut tasks = Vec::new();
+        for name in &self.task {
+            match SUITES.iter().find(|suite| suite.name == name) {
+                Some(suite) => {
+                    for name in suite.tasks {
+                        tasks.push(builtin(name, &self.set)?);
+                    }
+                }
+                None if name.ends_with(".toml") => tasks.push(Task::load(Path::new(name), &self.set)?),
+                None => tasks.push(builtin(name, &self.set)?),
+            }
+        }
+        tasks.into_iter().map(|task| self.formulated(task)).collect()
+    }
+
+    fn formulated(&self, mut task: Task) -> Result<(Task, Vec<Formulation>), Failure> {
+        if let Some(count) = self.few_shot {
+            task.few_shot.count = count;
+        }
+        let has = task.formulations();
+        if self.formulation.is_empty() {
+            return Ok((task, has));
+        }
+        let asked = |f: &FormulationArg| match f {
+            FormulationArg::Cloze => Formulation::Cloze,
+            FormulationArg::MultipleChoice => Formulation::MultipleChoice,
+            FormulationArg::Generation => Formulation::Generation,
+        };
+        let wanted: Vec<Formulation> = self.formulation.iter().map(asked).filter(|f| has.contains(f)).collect();
+        if wanted.is_empty() {
+            let known: Vec<&str> = has.iter().map(|f| f.name()).collect();
+            return Err(Failure::bad_input(format!(
+                "task `{}` can be asked as {}; correct --formulation",
+                task.name,
+                known.join(", ")
+            )));
+        }
+        Ok((task, wanted))
+    }
+
+    /// How every task is put, in a formulation.
+    pub(crate) fn how(&self, formulation: Formulation) -> How {
+        How {
+            formulation,
+            chat: self.chat,
+            system_prompt: self.system_prompt.clone(),
+            strip_reasoning: !self.keep_reasoning,
+            samples: self.samples,
+            temperature: self.temperature,
+            top_p: self.top_p,
+            max_tokens: self.max_tokens,
+            seed: self.seed,
+        }
+    }
+
+    /// Where data sets are looked for.
+    pub(crate) fn sources(&self) -> smolt_eval::dataset::Sources {
+        smolt_eval::dataset::Sources {
+            folders: self.datasets.clone(),
+            offline: self.offline,
+            store: smolt_store::Store::of_process(),
+            base: PathBuf::new(),
+        }
+    }
+
+    pub(crate) fn texts(&self) -> &[PathBuf] {
+        &self.text
+    }
+
+    pub(crate) fn limit(&self) -> Option<usize> {
+        self.limit
+    }
+}
+
+pub(crate) fn run(args: Args) -> Outcome {
+    match args.action {
+        Some(Action::Compare(args)) => compare::run(&args),
+        Some(Action::Tasks(args)) => tasks::run(&args),
+        Some(Action::Prompts(args)) => prompts::run(&args),
+        None => evaluate_model(args.evaluation),
+    }
+}
+
+fn evaluate_model(args: Evaluation) -> Outcome {
+    let model = args.model.clone().unwrap_or_default();
+    if args.items.is_some() {
+        return tinytown(args, model);
+    }
+    if args.asked.task.is_empty() && args.asked.text.is_empty() {
+        let fix = "give --task NAME, a suite or a file, or --text FILE; `smolt eval tasks` lists the tasks";
+        return Err(Failure::bad_input(format!("nothing to ask: {fix}")));
+    }
+    let results = evaluation::run(&Job {
+        model,
+        asked: args.asked,
+        out: args.out.clone(),
+        precision: args.precision.into(),
+        threads: args.device.threads(),
+        quiet: args.json,
+    })?;
+    match (args.json, &args.out) {
+        (true, _) => output::json(&results),
+        (false, out) => {
+            output::line(evaluation::table(&results));
+            if let Some(out) = out {
+                output::line(format_args!("\nin {}", out.display()));
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl From<Precision> for PrecisionSetting {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::Fp32 => PrecisionSetting::Fp32,
+            Precision::Bf16 => PrecisionSetting::Bf16,
+            Precision::Auto => PrecisionSetting::Auto,
+        }
+    }
+}
+
+fn tinytown(args: Evaluation, model: PathBuf) -> Outcome {
+    let scores = evaluate::run(&evaluate::Plan {
+        model,
+        items: args.items.unwrap_or_default(),
+        items_per_skill: args.items_per_skill,
+        multiple_choice: args.multiple_choice,
+        exact_match: args.exact_match,
+        chat_prompts: None,
+        max_tokens: args.asked.max_tokens.unwrap_or(64),
+        untrained_seed: args.untrained.then_some(0),
+        ngram_shards: Vec::new(),
+        ngram_order: 5,
+        held_out: None,
+        held_out_text: None,
+        reference_text: None,
+        sequence_length: 256,
+        precision: args.precision.into(),
+        threads: args.device.threads(),
+        quiet: args.json,
+    })?;
+    if args.json {
+        output::json(&scores);
+    } else {
+        output::line(evaluate::table(&scores));
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,296 @@
+//! Asks tasks of a model folder and keeps what came of it.
+
+use crate::commands::eval::Asked;
+use crate::model_folder::ModelFolder;
+use crate::output;
+use smolt_eval::dataset::{self, Loaded};
+use smolt_eval::evaluate::{How, evaluate, summarise};
+use smolt_eval::model::local::{Bos, LocalModel};
+use smolt_eval::model::{Model, Prompt};
+use smolt_eval::lm_eval;
+use smolt_eval::reading::{self, Reading};
+use smolt_eval::record::{self, ModelRecord, Results, TaskResult};
+use smolt_eval::stats::Score;
+use smolt_eval::task::pose::{Item, pose};
+use smolt_eval::task::{Formulation, Task};
+use smolt_infer::score::Reuse;
+use smolt_run::error::{Failure, FileError};
+use smolt_run::progress::Progress;
+use smolt_run::{hash, resources};
+use smolt_tensor::Cpu;
+use smolt_text::template::ChatTemplate;
+use smolt_train::recipe::PrecisionSetting;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Sequences that share the cache.
+const SLOTS: usize = 16;
+
+/// An evaluation.
+pub(crate) struct Job {
+    pub(crate) model: PathBuf,
+    pub(crate) asked: Asked,
+    pub(crate) out: Option<PathBuf>,
+    pub(crate) precision: PrecisionSetting,
+    pub(crate) threads: usize,
+    pub(crate) quiet: bool,
+}
+
+/// Asks everything; what the folder of results already holds is not asked again.
+pub(crate) fn run(job: &Job) -> Result<Results, Failure> {
+    let tasks = job.asked.tasks()?;
+    let folder = ModelFolder::load(&job.model)?;
+    let template = match job.asked.how(Formulation::Cloze).chat {
+        true => Some(folder.template()?),
+        false => None,
+    };
+    let cpu = Cpu::new(job.threads).map_err(|e| Failure::bad_input(e.to_string()))?;
+    let precision = job.precision.resolve(cpu.isa);
+    let mut model = local(&folder, &cpu, precision, template.as_ref());
+    let mut results = Results {
+        format_version: record::FORMAT_VERSION,
+        smolt: env!("CARGO_PKG_VERSION").into(),
+        date: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        model: describe(&folder, precision.name())?,
+        machine: format!("{} ({})", resources::cpu_model().unwrap_or_else(|| "unknown CPU".into()), cpu.isa.name()),
+        tasks: Vec::new(),
+        texts: Vec::new(),
+    };
+    let before = job.out.as_deref().map(|out| kept(out, &results.model)).transpose()?.unwrap_or_default();
+    for (task, formulations) in &tasks {
+        let loaded = dataset::load(task, &job.asked.sources())?;
+        for &formulation in formulations {
+            let items = items(task, formulation, &loaded, job.asked.limit())?;
+            let mut result = TaskResult {
+                task: task.name.clone(),
+                task_hash: record::task_hash(task),
+                held_out: task.held_out,
+                few_shot: task.few_shot.count,
+                how: job.asked.how(formulation),
+                dataset: loaded.provenance.clone(),
+                limit: job.asked.limit(),
+                scores: summarise(task, formulation, &items, &[]),
+                contamination: None,
+                seconds: 0.0,
+            };
+            let known = before.iter().find(|b| b.name() == result.name() && b.comparable(&result).is_ok());
+            if let Some(known) = known {
+                results.tasks.push(known.clone());
+                continue;
+            }
+            let started = Instant::now();
+            let samples = ask(task, &items, &result.how, &mut model, job.quiet)?;
+            result.scores = summarise(task, formulation, &items, &samples);
+            result.seconds = started.elapsed().as_secs_f64();
+            results.tasks.push(result);
+            if let Some(out) = &job.out {
+                record::write_samples(&record::samples_path(out, &task.name, formulation), &samples)?;
+                record::write_results(out, &results)?;
+            }
+        }
+    }
+    for path in job.asked.texts() {
+        results.texts.push(read_text(path, &mut model, job.quiet)?);
+    }
+    if let Some(out) = &job.out {
+        record::write_results(out, &results)?;
+        write_lm_eval(out, &results)?;
+        crate::commands::eval::report::write(out, &results)?;
+    }
+    Ok(results)
+}
+
+fn read_text(path: &Path, model: &mut dyn Model, quiet: bool) -> Result<Reading, Failure> {
+    let documents = smolt_data::format::open(path, &smolt_data::format::ReadOptions::default())?;
+    let texts = documents.map(|document| Ok(document?.text)).collect::<Result<Vec<_>, smolt_data::Error>>()?;
+    let shown = path.display().to_string();
+    let mut progress = if quiet { Progress::hidden() } else { Progress::new(texts.len() as u64, &shown) };
+    let reading = reading::read(&shown, &texts, model, &mut |done| progress.set(done as u64, ""))?;
+    progress.finish();
+    Ok(reading)
+}
+
+/// The same in the files of lm-evaluation-harness.
+fn write_lm_eval(out: &Path, results: &Results) -> Result<(), Failure> {
+    let folder = out.join("lm_eval");
+    std::fs::create_dir_all(&folder).map_err(|e| FileError::writing(&folder, e))?;
+    let text = output::or_empty(serde_json::to_string_pretty(&lm_eval::results(results)));
+    smolt_run::atomic::write(&folder.join(lm_eval::results_file(&results.date)), text.as_bytes())?;
+    for task in &results.tasks {
+        let path = record::samples_path(out, &task.task, task.how.formulation);
+        let lines: String =
+            lm_eval::samples(&record::read_samples(&path)?).iter().map(|line| format!("{line}\n")).collect();
+        smolt_run::atomic::write(&folder.join(lm_eval::samples_file(task, &results.date)), lines.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn ask(
+    task: &Task,
+    items: &[Item],
+    how: &How,
+    model: &mut dyn Model,
+    quiet: bool,
+) -> Result<Vec<smolt_eval::evaluate::Sample>, Failure> {
+    let label = format!("{} {}", task.name, how.formulation.name());
+    let mut progress: Option<Progress> = None;
+    let samples = evaluate(task, items, how, model, &mut |done, total| {
+        let new = || if quiet { Progress::hidden() } else { Progress::new(total as u64, &label) };
+        progress.get_or_insert_with(new).set(done as u64, "");
+    })?;
+    if let Some(progress) = progress {
+        progress.finish();
+    }
+    Ok(samples)
+}
+
+/// The items of a task, or a fixed part of them: nested, so that 100 are among the 1,000 (spec EVL-07).
+pub(crate) fn items(
+    task: &Task,
+    formulation: Formulation,
+    loaded: &Loaded,
+    limit: Option<usize>,
+) -> Result<Vec<Item>, Failure> {
+    let mut items = pose(task, formulation, &loaded.rows, loaded.few_shot.as_deref())?;
+    if let Some(limit) = limit.filter(|&limit| limit < items.len()) {
+        let ids: Vec<&str> = items.iter().map(|item| item.id.as_str()).collect();
+        let subsets: Vec<&str> = items.iter().map(|item| item.subset.as_deref().unwrap_or_default()).collect();
+        let mut chosen = smolt_eval::stats::subset::fixed(&ids, &subsets, limit).into_iter().peekable();
+        let mut at = 0;
+        items.retain(|_| {
+            let keep = chosen.next_if_eq(&at).is_some();
+            at += 1;
+            keep
+        });
+    }
+    Ok(items)
+}
+
+fn local<'a>(
+    folder: &'a ModelFolder,
+    cpu: &'a Cpu,
+    precision: smolt_tensor::gemm::Precision,
+    template: Option<&'a ChatTemplate>,
+) -> LocalModel<'a> {
+    let capacity = folder.loaded.model.config().max_position_embeddings;
+    LocalModel {
+        decoder: folder.decoder(cpu, precision, SLOTS, capacity),
+        tokenizer: &folder.tokenizer,
+        template,
+        bos: Bos::Tokenizer,
+        end_tokens: folder.stop_tokens(),
+        reuse: Reuse::Prefix,
+    }
+}
+
+/// A prompt as it is read, or as it is written where there is no model.
+pub(crate) fn shown(folder: Option<&ModelFolder>, item: &Item, how: &How) -> Result<String, Failure> {
+    let Some(folder) = folder else { return Ok(item.prompt(item.answer.unwrap_or(0))) };
+    let template = if how.chat { Some(folder.template()?) } else { None };
+    let cpu = Cpu::new(1).map_err(|e| Failure::bad_input(e.to_string()))?;
+    let model = local(folder, &cpu, smolt_tensor::gemm::Precision::Fp32, template.as_ref());
+    let prompt = match how.chat {
+        true => Prompt::Chat(item.messages(how.system_prompt.as_deref(), 0)),
+        false => Prompt::Text(item.prompt(item.answer.unwrap_or(0))),
+    };
+    Ok(model.shown(&prompt)?)
+}
+
+fn describe(folder: &ModelFolder, precision: &str) -> Result<ModelRecord, Failure> {
+    let config = folder.loaded.model.config();
+    let step = std::fs::read(folder.path.join("state.json"))
+        .ok()
+        .and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok())
+        .and_then(|state| state["step"].as_u64());
+    Ok(ModelRecord {
+        path: folder.path.display().to_string(),
+        hash: weights_hash(&folder.path)?,
+        tokenizer_hash: folder.tokenizer.hash().to_owned(),
+        precision: precision.to_owned(),
+        context_length: config.max_position_embeddings,
+        parameters: Some(folder.loaded.weights.len() as u64),
+        step,
+        tokens_seen: None,
+    })
+}
+
+/// Of all files of weights, in order of name.
+fn weights_hash(folder: &Path) -> Result<String, Failure> {
+    let entries = std::fs::read_dir(folder).map_err(|e| FileError::reading(folder, e))?;
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "safetensors"))
+        .filter(|path| path.file_stem().is_some_and(|stem| stem != "optimizer"))
+        .collect();
+    files.sort();
+    let hashes = files.iter().map(|file| hash::file(file)).collect::<Result<Vec<_>, _>>()?;
+    Ok(hash::bytes(hashes.join("\n").as_bytes()))
+}
+
+/// Results that a folder holds for the same model.
+fn kept(out: &Path, model: &ModelRecord) -> Result<Vec<TaskResult>, Failure> {
+    if !out.join(record::RESULTS).exists() {
+        return Ok(Vec::new());
+    }
+    let results = record::read_results(out)?;
+    let same = results.model.hash == model.hash && results.model.precision == model.precision;
+    if !same {
+        return Err(Failure::bad_input(format!(
+            "{} holds results of another model ({}); give another --out",
+            out.display(),
+            results.model.path
+        )));
+    }
+    Ok(results.tasks)
+}
+
+/// The scores for people: each with its error and what a guess scores.
+pub(crate) fn table(results: &Results) -> String {
+    let header = ["task", "formulation", "shots", "items", "score", "value", "±", "random", "most frequent"];
+    let percent = |x: f64| format!("{:.1}", 100.0 * x);
+    let mut rows = Vec::new();
+    for result in &results.tasks {
+        let scores = &result.scores;
+        let Score { value, stderr, .. } = scores.primary().unwrap_or(Score { value: 0.0, stderr: 0.0, n: 0 });
+        rows.push(vec![
+            result.task.clone(),
+            result.how.formulation.name().into(),
+            result.few_shot.to_string(),
+            output::thousands(scores.items as u64),
+            scores.primary.clone(),
+            percent(value),
+            percent(stderr),
+            percent(scores.random_baseline),
+            scores.most_frequent.map_or("-".into(), percent),
+        ]);
+    }
+    let mut text = if rows.is_empty() { String::new() } else { output::table(&header, &rows) };
+    if !results.texts.is_empty() {
+        let rows: Vec<Vec<String>> = results.texts.iter().map(text_row).collect();
+        text += &format!("\n{}", output::table(&["text", "documents", "bytes", "tokens", "bits per byte", "±"], &rows));
+    }
+    for result in &results.tasks {
+        let counts = &result.scores.counts;
+        let said = [
+            (counts.truncated_prompts, "prompts cut to fit the context"),
+            (counts.truncated_answers, "answers cut at the token limit"),
+            (counts.unclosed_reasoning, "answers whose reasoning never ended"),
+            (counts.nothing_extracted, "answers in which nothing was found"),
+        ];
+        for (count, what) in said.iter().filter(|(count, _)| *count > 0) {
+            text += &format!("\n{}: {count} {what}", result.name());
+        }
+    }
+    text
+}
+
+fn text_row(reading: &Reading) -> Vec<String> {
+    vec![
+        reading.path.clone(),
+        output::thousands(reading.documents as u64),
+        output::thousands(reading.bytes as u64),
+        output::thousands(reading.tokens as u64),
+        format!("{:.4}", reading.bits_per_byte),
+        format!("{:.4}", reading.stderr),
+    ]
+}
