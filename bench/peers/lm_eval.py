@@ -172,8 +172,6 @@ def ours(a, name, items, out):
                "--out", out, "--json", "--precision", "fp32", "--threads", a.threads, "--max-tokens", a.max_tokens]
     if task in ("belebele", "mlmm_hellaswag"):
         command += ["--set", f'dataset.config="{config}"']
-    if task == "mlmm_hellaswag":
-        command += ["--set", 'dataset.split="val"']
     return run(a, command, out.with_suffix(".log"))
 
 
