@@ -141,7 +141,7 @@ def signal():
 
 def distributions():
     zs = [0.0, 0.01, 0.5, 1.0, 1.96, 2.8, 2.83, 2.9, 5.0, 8.0]
-    student = itertools.product([0.001, 0.3, 1.0, 2.2, 5.0], [1, 2, 5, 30, 999, 200_000, 2_000_000_000])
+    student = itertools.product([0.001, 0.3, 1.0, 2.2, 5.0], [1, 2, 5, 30, 999, 200_000, 400_000, 2_000_000_000])
     critical = itertools.product([0.5, 0.05, 0.001, 1e-6], [1, 3, 20, 1000, None])
     return {
         "normal": [{"z": z, "p": 2 * float(stats.norm.sf(z))} for z in zs],

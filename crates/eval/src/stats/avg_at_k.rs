@@ -119,7 +119,11 @@ pub struct Plan {
 pub fn plan(pilot: &[Tries], wanted: f64) -> Result<Plan, Error> {
     check(pilot, 2)?;
     if wanted.is_nan() || wanted <= 0.0 || wanted >= 1.0 {
-        return Err(Error::Setting { name: "wanted error", value: wanted, range: "a share above 0 and below 1" });
+        return Err(Error::Setting {
+            name: "wanted error",
+            value: wanted,
+            range: "a share above 0 and below 1",
+        });
     }
     let n = pilot.len() as f64;
     let items_stderr = avg_at_k(pilot)?.items_stderr.unwrap_or(0.0);

@@ -147,8 +147,11 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 
-/// Sample standard deviation (n − 1); 0 of fewer than two.
+/// Sample standard deviation (n − 1); 0 of fewer than two, and exactly 0 of equal values, whose mean may be rounded.
 fn deviation(values: &[f64]) -> f64 {
+    if values.windows(2).all(|pair| pair[0] == pair[1]) {
+        return 0.0;
+    }
     let center = mean(values);
     let squares: f64 = values.iter().map(|v| (v - center) * (v - center)).sum();
     (squares / values.len().saturating_sub(1).max(1) as f64).sqrt()

@@ -216,8 +216,7 @@ fn student(difference: &Score, units: usize) -> (Test, f64) {
         let p = if difference.value == 0.0 { 1.0 } else { agreeing_coins(units) };
         return (Test::Sign, p);
     }
-    let test =
-        if difference.formula == super::Formula::Clustered { Test::ClusteredT } else { Test::PairedT };
+    let test = if difference.formula == super::Formula::Clustered { Test::ClusteredT } else { Test::PairedT };
     (test, t_two_sided(difference.value / difference.stderr, units as f64 - 1.0))
 }
 
@@ -333,9 +332,7 @@ mod tests {
     /// Items of a pair of models that are right with probabilities `p` and `q`, independently.
     fn answers(n: usize, p: f64, q: f64, index: u64) -> (Vec<f64>, Vec<f64>) {
         let mut stream = Stream::new(1, "test.paired", index);
-        (0..n)
-            .map(|_| (f64::from(stream.uniform() < p), f64::from(stream.uniform() < q)))
-            .unzip()
+        (0..n).map(|_| (f64::from(stream.uniform() < p), f64::from(stream.uniform() < q))).unzip()
     }
 
     #[test]
@@ -367,7 +364,10 @@ mod tests {
     fn holm_is_that_of_statsmodels() {
         for case in golden("holm") {
             let adjusted = holm(&numbers(&case["p"]));
-            adjusted.iter().zip(case["adjusted"].as_array().unwrap()).for_each(|(got, want)| close(*got, want));
+            adjusted
+                .iter()
+                .zip(case["adjusted"].as_array().unwrap())
+                .for_each(|(got, want)| close(*got, want));
         }
         assert!(holm(&[]).is_empty());
         assert_eq!(holm(&[0.5, f64::NAN]).len(), 2);
@@ -380,7 +380,9 @@ mod tests {
         let mut exact = Vec::new();
         for draw in 0..256usize {
             let drawn = [items[draw % 4], items[draw / 4 % 4], items[draw / 16 % 4], items[draw / 64]];
-            exact.push(drawn.iter().map(|u| u.0).sum::<f64>() / drawn.iter().map(|u| u.1).sum::<usize>() as f64);
+            exact.push(
+                drawn.iter().map(|u| u.0).sum::<f64>() / drawn.iter().map(|u| u.1).sum::<usize>() as f64,
+            );
         }
         let differences = [-1.0, 0.0, 2.0, 1.0, 3.0];
         let settings = Settings { resamples: 40_000, alpha: 0.2, ..Settings::default() };
@@ -469,10 +471,12 @@ mod tests {
 
     #[test]
     fn equal_differences_are_judged_by_their_number() {
-        let (a, b): (Vec<f64>, Vec<f64>) = (0..4).map(|i| (f64::from(i) * 0.1, f64::from(i) * 0.1 + 0.25)).unzip();
+        let (a, b): (Vec<f64>, Vec<f64>) =
+            (0..4).map(|i| (f64::from(i) * 0.1, f64::from(i) * 0.1 + 0.25)).unzip();
         let c = compare(&a, &b, &quick()).unwrap();
         assert_eq!((c.test, c.p_value, c.verdict), (Test::Sign, 0.125, Verdict::NoDifference));
-        let (a, b): (Vec<f64>, Vec<f64>) = (0..9).map(|i| (f64::from(i) * 0.1, f64::from(i) * 0.1 + 0.25)).unzip();
+        let (a, b): (Vec<f64>, Vec<f64>) =
+            (0..9).map(|i| (f64::from(i) * 0.1, f64::from(i) * 0.1 + 0.25)).unzip();
         assert_eq!(compare(&a, &b, &quick()).unwrap().verdict, Verdict::Better);
     }
 

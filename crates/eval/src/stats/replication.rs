@@ -1,7 +1,3 @@
-        let figures = [pair.measured.value, pair.measured.stderr, pair.reference, stderr];
-        let (model, task) = (&pair.model, &pair.task);
-        if finite("figure", &figures).is_err() || pair.measured.stderr < 0.0 || stderr < 0.0 {
-            let reason = format!("a value of {model} on {task} is not finite or an error negative; correct it");
 //! The gate before a suite is used: it must reproduce published scores of several models (spec EVL-08, PEV-14).
 //!
 //! A figure may differ from the published one by what both errors allow, and no further. Differences that are each
@@ -117,14 +113,17 @@ fn check(pairs: &[Pair], settings: &Settings) -> Result<(), Error> {
     range("alpha", settings.alpha, "1e-9 to 0.5", (1e-9..=0.5).contains(&settings.alpha))?;
     range("rounding", settings.rounding, "0 to 1", (0.0..=1.0).contains(&settings.rounding))?;
     at_least("models of a gate (fewest_models)", 1, settings.fewest_models)?;
-    let most: Vec<f64> = settings.most_tolerance_of.values().copied().chain([settings.most_tolerance]).collect();
+    let most: Vec<f64> =
+        settings.most_tolerance_of.values().copied().chain([settings.most_tolerance]).collect();
     finite("largest tolerance", &most)?;
     let mut seen = BTreeSet::new();
     for (index, pair) in pairs.iter().enumerate() {
         let stderr = pair.reference_stderr.unwrap_or(pair.measured.stderr);
-        finite("figure", &[pair.measured.value, pair.measured.stderr, pair.reference, stderr])?;
-        if pair.measured.stderr < 0.0 || stderr < 0.0 {
-            let reason = "a negative standard error; give it as a distance".into();
+        let figures = [pair.measured.value, pair.measured.stderr, pair.reference, stderr];
+        let (model, task) = (&pair.model, &pair.task);
+        if finite("figure", &figures).is_err() || pair.measured.stderr < 0.0 || stderr < 0.0 {
+            let reason =
+                format!("a value of {model} on {task} is not finite or an error negative; correct it");
             return Err(Error::Entry { what: "pair", index, reason });
         }
         if !seen.insert((task, model)) {
@@ -203,8 +202,7 @@ mod tests {
     /// Each figure is within its tolerance, all are low: the mean gives the implementation away.
     #[test]
     fn a_shift_of_all_models_is_seen() {
-        let shifted: Vec<Pair> =
-            (0..6).map(|i| pair("mmlu", &format!("m{i}"), 0.40, 0.415, 4000)).collect();
+        let shifted: Vec<Pair> = (0..6).map(|i| pair("mmlu", &format!("m{i}"), 0.40, 0.415, 4000)).collect();
         let got = &gate(&shifted, &Settings::default()).unwrap()[0];
         assert!(got.figures.iter().all(|f| f.verdict == Verdict::Reproduced), "{got:?}");
         assert_eq!(got.verdict, Verdict::Differs);
@@ -225,7 +223,10 @@ mod tests {
         let gate = |p: Pair| super::gate(&[p], &Settings::default());
         assert!(gate(Pair { reference: f64::NAN, ..good.clone() }).is_err());
         assert!(gate(Pair { reference_stderr: Some(-1.0), ..good.clone() }).is_err());
-        assert!(matches!(super::gate(&[good.clone(), good.clone()], &Settings::default()), Err(Error::Twice { .. })));
+        assert!(matches!(
+            super::gate(&[good.clone(), good.clone()], &Settings::default()),
+            Err(Error::Twice { .. })
+        ));
         for settings in [
             Settings { alpha: 0.0, ..Settings::default() },
             Settings { rounding: f64::NAN, ..Settings::default() },

@@ -111,8 +111,12 @@ impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Warning::McfAtChance => "lettered options are still at chance for this model; compare by cloze",
-            Warning::McfNoisy => "lettered options are above chance but too noisy over seeds; compare by cloze",
-            Warning::McfUnmeasured => "lettered options without a measured signal; score them against chance first",
+            Warning::McfNoisy => {
+                "lettered options are above chance but too noisy over seeds; compare by cloze"
+            }
+            Warning::McfUnmeasured => {
+                "lettered options without a measured signal; score them against chance first"
+            }
             Warning::GenerativeInAblation => {
                 "free generation says little in a short ablation; compare by cloze"
             }
@@ -134,20 +138,28 @@ pub fn advise(situation: &Situation) -> Advice {
             (Generative, vec![Cloze], "post-trained models answer freely; letters are not understood")
         }
         (Phase::PostTraining, _) => (Generative, vec![MultipleChoice], "post-trained models answer freely"),
-        (Phase::Ablation, Some(true)) => {
-            (Cloze, vec![MultipleChoice], "ablations compare by cloze; letters are understood and may stand beside")
-        }
+        (Phase::Ablation, Some(true)) => (
+            Cloze,
+            vec![MultipleChoice],
+            "ablations compare by cloze; letters are understood and may stand beside",
+        ),
         (Phase::Ablation, _) => (Cloze, vec![], "ablations are too short for letters and free answers"),
-        (Phase::Pretraining, Some(true)) => {
-            (MultipleChoice, vec![Cloze], "letters are above chance; cloze stays for comparison with earlier scores")
-        }
+        (Phase::Pretraining, Some(true)) => (
+            MultipleChoice,
+            vec![Cloze],
+            "letters are above chance; cloze stays for comparison with earlier scores",
+        ),
         (Phase::Pretraining, Some(false)) => {
             (Cloze, vec![MultipleChoice], "letters are not above chance and noise yet; keep measuring them")
         }
-        (Phase::Pretraining, None) if due => {
-            (Cloze, vec![MultipleChoice], "models of this size have been seen to understand letters by now: measure")
+        (Phase::Pretraining, None) if due => (
+            Cloze,
+            vec![MultipleChoice],
+            "models of this size have been seen to understand letters by now: measure",
+        ),
+        (Phase::Pretraining, None) => {
+            (Cloze, vec![], "models of this size were seen to need more tokens for letters")
         }
-        (Phase::Pretraining, None) => (Cloze, vec![], "models of this size were seen to need more tokens for letters"),
     };
     Advice { primary, also, reason: reason.into(), mcf_expected_at: expected }
 }
@@ -194,7 +206,10 @@ mod tests {
         assert_eq!(primary(&at(Phase::Ablation, 30_000_000_000, None)), Cloze);
         assert_eq!(primary(&at(Phase::Ablation, 30_000_000_000, mcf(0.5, None))), Cloze);
         assert_eq!(primary(&at(Phase::Pretraining, 1_000_000_000_000, mcf(0.26, None))), Cloze);
-        assert_eq!(primary(&at(Phase::Pretraining, 1_000_000_000_000, mcf(0.35, Some(30.0)))), MultipleChoice);
+        assert_eq!(
+            primary(&at(Phase::Pretraining, 1_000_000_000_000, mcf(0.35, Some(30.0)))),
+            MultipleChoice
+        );
         assert_eq!(primary(&at(Phase::Pretraining, 9_000_000_000_000, mcf(0.35, Some(10.0)))), Cloze);
         assert_eq!(primary(&at(Phase::PostTraining, 0, None)), Generative);
     }
@@ -222,7 +237,10 @@ mod tests {
         assert_eq!(check(MultipleChoice, &ablation(mcf(0.5, Some(2.0)))), [Warning::McfNoisy]);
         assert!(check(MultipleChoice, &ablation(mcf(0.5, Some(40.0)))).is_empty());
         assert_eq!(check(Generative, &ablation(None)), [Warning::GenerativeInAblation]);
-        assert_eq!(check(Generative, &at(Phase::Pretraining, 1, None)), [Warning::GenerativeBeforePostTraining]);
+        assert_eq!(
+            check(Generative, &at(Phase::Pretraining, 1, None)),
+            [Warning::GenerativeBeforePostTraining]
+        );
         assert!(check(Generative, &at(Phase::PostTraining, 1, None)).is_empty());
         assert!(check(Cloze, &ablation(None)).is_empty());
         assert!(Warning::McfAtChance.to_string().contains("cloze"));

@@ -45,8 +45,11 @@ impl Score {
         at_least("clusters for a standard error", 2, sums.len())?;
         let (n, g) = (values.len() as f64, sums.len() as f64);
         let value = mean(values);
-        let squares: f64 =
-            sums.iter().map(|(sum, size)| sum - *size as f64 * value).map(|residual| residual * residual).sum();
+        let squares: f64 = sums
+            .iter()
+            .map(|(sum, size)| sum - *size as f64 * value)
+            .map(|residual| residual * residual)
+            .sum();
         let stderr = (g / (g - 1.0) * squares).sqrt() / n;
         Ok(Score { value, stderr, n: values.len(), formula: Formula::Clustered })
     }

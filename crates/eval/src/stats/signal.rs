@@ -1,4 +1,4 @@
-//! Whether let from = settings.ranking_from.or(settings.score_at.or(anchor).map(|at| at / 2)).unwrap_or(0); task tells small models apart while they train: the four criteria of a good early signal (spec EVL-01,
+//! Whether a task tells small models apart while they train: the four criteria of a good early signal (spec EVL-01,
 //! EVL-02), with the definitions of FineTasks, from the scores of several runs at their checkpoints.
 
 use super::ranks::{kendall, spearman};
@@ -134,7 +134,8 @@ struct Curves<'a> {
 ///
 /// Errors: a score that is not finite, the same (run, seed, tokens) twice.
 pub fn judge(rows: &[Row], settings: &Settings) -> Result<Signal, Error> {
-    let bars = [settings.baseline, settings.min_monotonicity, settings.min_signal_to_noise, settings.min_margin];
+    let bars =
+        [settings.baseline, settings.min_monotonicity, settings.min_signal_to_noise, settings.min_margin];
     finite("threshold", &bars)?;
     finite("threshold of rankings", settings.min_ranking.as_slice())?;
     let curves = Curves::new(rows)?;
@@ -261,7 +262,7 @@ impl<'a> Curves<'a> {
 
     fn ranking(&self, anchor: Option<u64>, settings: &Settings) -> Criterion {
         let threshold = settings.min_ranking;
-        let from = settings.ranking_from.or(anchor.map(|a| a / 2)).unwrap_or(0);
+        let from = settings.ranking_from.or(settings.score_at.or(anchor).map(|at| at / 2)).unwrap_or(0);
         let checkpoints: Vec<u64> = self.shared().into_iter().filter(|&tokens| tokens >= from).collect();
         let scores: Vec<Vec<f64>> = checkpoints.iter().map(|&tokens| self.scores_at(tokens)).collect();
         let taus: Vec<f64> =
@@ -284,7 +285,10 @@ impl<'a> Curves<'a> {
 }
 
 fn no_anchor(threshold: f64) -> Criterion {
-    Criterion::missing(Some(threshold), "no checkpoint near the anchor that all runs have; train further or move it")
+    Criterion::missing(
+        Some(threshold),
+        "no checkpoint near the anchor that all runs have; train further or move it",
+    )
 }
 
 fn no_seeds(threshold: f64) -> Criterion {

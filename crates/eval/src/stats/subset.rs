@@ -105,20 +105,12 @@ pub struct Selection {
 /// (kernel herding with a linear kernel). Unlike anchors of tinyBenchmarks it needs no item weights, so that the subset
 /// is scored as any task is. Ties go to the earlier item. O(count · items · models).
 ///
-/// Errors: no items, /// Full scores of `models` against their means over `subset`.
-fn on_subset(responses: &Responses, models: &[usize], subset: &[usize]) -> Result<Agreement, Error> {
-    let full: Vec<f64> = models.iter().map(|&m| mean(&responses.scores[m])).collect();
-    let of = |row: &[f64]| mean(&subset.iter().map(|&i| row[i]).collect::<Vec<_>>());
-    let small: Vec<f64> = models.iter().map(|&m| of(&responses.scores[m])).collect();
-s of another length, an item name twice, values that are not finite, `held_out` out of range,
+/// Errors: no items, rows of another length, an item name twice, values that are not finite, `held_out` out of range,
 /// fewer than two models to choose by.
 pub fn select(responses: &Responses, held_out: &[usize], count: usize) -> Result<Selection, Error> {
     let training = check(responses, held_out)?;
     at_least("items of the subset", 1, count)?;
     let items = herd(responses, &training, count.min(responses.items.len()));
-|models: &[usize]| -> Vec<&[f64]> {
-        models.iter().map(|&m| responses.scores[m].as_slice()).collect()
-    };
     let held: Vec<usize> = held_out.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
     let named: Vec<(&str, &str)> = responses.items.iter().map(|id| ("", id.as_str())).collect();
     let hashed = fixed(&named, items.len())?;
@@ -167,7 +159,9 @@ fn herd(responses: &Responses, training: &[usize], count: usize) -> Vec<usize> {
         // ‖gap + column‖² without ‖gap‖², which is the same for all.
         let cost = |i: usize| squares[i] + 2.0 * gap.iter().zip(&columns[i]).map(|(g, v)| g * v).sum::<f64>();
         let candidates = (0..n).filter(|&i| free[i]).map(|i| (cost(i), i));
-        let Some((_, best)) = candidates.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))) else { break };
+        let Some((_, best)) = candidates.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))) else {
+            break;
+        };
         free[best] = false;
         chosen.push(best);
         sums.iter_mut().zip(&columns[best]).for_each(|(sum, v)| *sum += v);
@@ -175,11 +169,11 @@ fn herd(responses: &Responses, training: &[usize], count: usize) -> Vec<usize> {
     chosen
 }
 
-/// Full scores of models against their means over `subset`.
-fn on_subset(rows: &[&[f64]], subset: &[usize]) -> Result<Agreement, Error> {
-    let full: Vec<f64> = rows.iter().map(|row| mean(row)).collect();
-    let small: Vec<f64> =
-        rows.iter().map(|row| mean(&subset.iter().map(|&i| row[i]).collect::<Vec<_>>())).collect();
+/// Full scores of `models` against their means over `subset`.
+fn on_subset(responses: &Responses, models: &[usize], subset: &[usize]) -> Result<Agreement, Error> {
+    let full: Vec<f64> = models.iter().map(|&m| mean(&responses.scores[m])).collect();
+    let of = |row: &[f64]| mean(&subset.iter().map(|&i| row[i]).collect::<Vec<_>>());
+    let small: Vec<f64> = models.iter().map(|&m| of(&responses.scores[m])).collect();
     agreement(&full, &small)
 }
 
@@ -203,7 +197,8 @@ mod tests {
     }
 
     fn named(strata: &[(&str, usize)]) -> Vec<(String, String)> {
-        let items = |&(stratum, n): &(&str, usize)| (0..n).map(move |i| (stratum.to_string(), i.to_string()));
+        let items =
+            |s: &(&str, usize)| (0..s.1).map(|i| (s.0.to_string(), i.to_string())).collect::<Vec<_>>();
         strata.iter().flat_map(items).collect()
     }
 
@@ -227,9 +222,8 @@ mod tests {
     #[test]
     fn fixed_subsets_never_change() {
         let items = named(&[("", 20)]);
-        assert_eq!(fixed(&items, 5).unwrap(), FIRST_FIVE_OF_TWENTY);
+        assert_eq!(fixed(&items, 5).unwrap(), [1, 4, 6, 8, 17]);
     }
-    const FIRST_FIVE_OF_TWENTY: [usize; 5] = [0, 0, 0, 0, 0];
 
     #[test]
     fn a_chosen_subset_keeps_the_ranking_of_models_it_never_saw() {
