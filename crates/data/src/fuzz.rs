@@ -63,6 +63,25 @@ pub fn fuzz_parquet(data: &[u8]) {
     read_all(data, Format::Parquet, "text");
 }
 
+/// Any bytes as a file of rows, of every format that has some.
+pub fn fuzz_rows(data: &[u8]) {
+    let options = ReadOptions { max_record: 1 << 16, on_damage: OnDamage::Continue, ..ReadOptions::default() };
+    for format in [Format::Jsonl, Format::Csv, Format::Tsv, Format::Parquet] {
+        let Ok(mut rows) = format::rows(Input::bytes("fuzz", data.to_vec()), format, &options) else { continue };
+        while let Some(item) = rows.next() {
+            match item {
+                // What was read can be written and read back.
+                Ok(row) => {
+                    let json = serde_json::to_string(&row).map(|json| serde_json::from_str::<format::Row>(&json));
+                    assert!(matches!(json, Ok(Ok(again)) if again == row));
+                }
+                Err(error) if error.is_recoverable() => {}
+                Err(_) => assert!(rows.next().is_none()),
+            }
+        }
+    }
+}
+
 /// Any bytes as the names of a shard's documents.
 pub fn fuzz_ids(data: &[u8]) {
     let _ = crate::shard::parse_ids(Path::new("fuzz.ds.ids"), Cursor::new(data), &[0, 1, 5, 1 << 40].into());
@@ -119,7 +138,7 @@ mod tests {
     fn corpus_replays() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzzcorpus");
         type Target = fn(&[u8]);
-        let targets: [(&str, Target); 7] = [
+        let targets: [(&str, Target); 8] = [
             ("shard", super::fuzz_shard),
             ("jsonl", super::fuzz_jsonl),
             ("csv", super::fuzz_csv),
@@ -127,6 +146,7 @@ mod tests {
             ("archive", super::fuzz_archive),
             ("parquet", super::fuzz_parquet),
             ("ids", super::fuzz_ids),
+            ("rows", super::fuzz_rows),
         ];
         for (folder, target) in targets {
             let mut replayed = 0;

@@ -1,7 +1,7 @@
 //! What a score must beat: chance and the most frequent answer.
 
-use crate::stats::Score;
 use crate::items::Item;
+use crate::stats::{Formula, Score};
 use crate::task::pose;
 use std::collections::BTreeMap;
 
@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 pub fn chance(items: &[Item]) -> Score {
     let n = items.len();
     let value = items.iter().map(|i| 1.0 / i.choices.len() as f64).sum::<f64>() / n.max(1) as f64;
-    Score { value, stderr: (value * (1.0 - value) / n.max(1) as f64).sqrt(), n }
+    let stderr = (value * (1.0 - value) / n.max(1) as f64).sqrt();
+    Score { value, stderr, n, formula: Formula::Binomial }
 }
 
 /// Accuracy of always picking the candidate that is most often right in the other items: the strongest

@@ -2,9 +2,10 @@
 
 use crate::items::Item;
 use smolt_infer::decoder::{Decoder, Error};
-use smolt_infer::{Generation, Settings, generate};
+use smolt_infer::{Finish, Generation, Settings, generate};
 use smolt_text::template::{ChatTemplate, TemplateError};
 use smolt_text::tokenizer::Tokenizer;
+use std::ops::ControlFlow;
 
 /// Why answers could not be generated.
 #[derive(Debug, thiserror::Error)]
@@ -38,10 +39,10 @@ pub fn answers<'a>(
         .into_iter()
         .map(|messages| Ok(template.encode(tokenizer, messages, true)?.ids))
         .collect::<Result<Vec<_>, TemplateError>>()?;
-    let generations = generate(decoder, &prompts, settings, |_, _| {})?;
+    let generations = generate(decoder, &prompts, settings, |_, _| ControlFlow::Continue(()))?;
     let text = |g: Generation| Answer {
         text: tokenizer.decode(&g.tokens, true).trim().to_string(),
-        ended: g.stopped,
+        ended: g.finish == Finish::Stop,
     };
     Ok(generations.into_iter().map(text).collect())
 }

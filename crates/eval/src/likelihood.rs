@@ -1,8 +1,7 @@
 //! Scoring candidates by likelihood (spec EVL-04).
 
 use crate::items::{Format, Item};
-use smolt_infer::decoder::{Decoder, Error, Row};
-use smolt_infer::sampling::log_probability;
+use smolt_infer::decoder::{Decoder, Error};
 use smolt_text::tokenizer::Tokenizer;
 
 /// A prompt and its candidate continuations as tokens.
@@ -49,48 +48,12 @@ pub fn grade(model: &mut dyn LanguageModel, questions: &[Question]) -> Result<Ve
 }
 
 impl LanguageModel for Decoder<'_> {
-    /// The prompt is fed once; candidates then take turns on the positions after it.
     fn log_likelihoods(&mut self, questions: &[Question]) -> Result<Vec<Vec<f64>>, Error> {
-        let mut scores: Vec<Vec<f64>> = questions.iter().map(|q| vec![0.0; q.choices.len()]).collect();
-        let slots = self.slots();
-        for (questions, scores) in questions.chunks(slots).zip(scores.chunks_mut(slots)) {
-            let mut rows = Vec::new();
-            for (slot, q) in questions.iter().enumerate() {
-                let last = q.prompt.len() - 1;
-                rows.extend(q.prompt.iter().enumerate().map(|(i, &token)| row(slot, i, token, i == last)));
-            }
-            self.feed(&rows, |i, logits| {
-                let slot = rows[i].slot as usize;
-                for (score, choice) in scores[slot].iter_mut().zip(&questions[slot].choices) {
-                    *score = log_probability(logits, choice[0]);
-                }
-            })?;
-            for c in 0..questions.iter().map(|q| q.choices.len()).max().unwrap_or(0) {
-                score_rest(self, questions, scores, c)?;
-            }
-        }
-        Ok(scores)
+        let tokens =
+            |q: &Question| smolt_infer::Question { prompt: q.prompt.clone(), choices: q.choices.clone() };
+        let questions: Vec<smolt_infer::Question> = questions.iter().map(tokens).collect();
+        let answers = smolt_infer::score(self, &questions, |_, _| {})?;
+        let values = |choices: Vec<smolt_infer::Choice>| choices.iter().map(|c| c.log_likelihood).collect();
+        Ok(answers.into_iter().map(values).collect())
     }
-}
-
-/// Adds the tokens after the first of candidate `c` to its score.
-fn score_rest(
-    d: &mut Decoder<'_>,
-    questions: &[Question],
-    scores: &mut [Vec<f64>],
-    c: usize,
-) -> Result<(), Error> {
-    let (mut rows, mut next) = (Vec::new(), Vec::new());
-    for (slot, q) in questions.iter().enumerate() {
-        let Some(choice) = q.choices.get(c) else { continue };
-        for (i, pair) in choice.windows(2).enumerate() {
-            rows.push(row(slot, q.prompt.len() + i, pair[0], true));
-            next.push(pair[1]);
-        }
-    }
-    d.feed(&rows, |i, logits| scores[rows[i].slot as usize][c] += log_probability(logits, next[i]))
-}
-
-fn row(slot: usize, position: usize, token: u32, wanted: bool) -> Row {
-    Row { slot: slot as u32, position: position as u32, token, wanted }
 }

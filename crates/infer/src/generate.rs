@@ -1,8 +1,10 @@
 //! Batched generation: prompts take turns in the cache's slots until each has ended.
 
 use crate::decoder::{Decoder, Error, Row};
+use crate::prefix::Queue;
 use crate::sampling::Sampling;
 use smolt_run::random::Stream;
+use std::ops::ControlFlow;
 
 /// When and how to generate.
 #[derive(Clone, Debug)]
@@ -17,13 +19,25 @@ pub struct Settings {
     pub seed: u64,
 }
 
+/// What ended an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Finish {
+    /// A stop token.
+    Stop,
+    /// The caller.
+    Caller,
+    /// The limit of tokens.
+    #[default]
+    Length,
+}
+
 /// An answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Generation {
-    /// The tokens, without the one that stopped it.
+    /// The tokens, without a stop token that ended it.
     pub tokens: Vec<u32>,
-    /// Whether a stop token ended it.
-    pub stopped: bool,
+    /// What ended it.
+    pub finish: Finish,
 }
 
 struct Active {
@@ -31,11 +45,30 @@ struct Active {
     slot: u32,
     position: u32,
     stream: Stream,
-    /// Tokens to feed next: the whole prompt at first, then one.
+    /// Tokens to feed next: what is not in the cache of the prompt at first, then one.
     pending: Vec<u32>,
+    /// Whether the prompt has been fed.
+    begun: bool,
 }
 
-/// Answers every prompt, in order of the prompts; `on_token(prompt, token)` sees tokens as they come.
+impl Active {
+    /// The pending tokens as rows, of which the last is wanted.
+    fn rows(&mut self) -> impl Iterator<Item = Row> + use<> {
+        let (slot, first, count) = (self.slot, self.position, self.pending.len() as u32);
+        self.position += count;
+        let rows = (first..).zip(std::mem::take(&mut self.pending));
+        rows.map(move |(position, token)| Row {
+            slot,
+            position,
+            token,
+            wanted: position + 1 == first + count,
+        })
+    }
+}
+
+/// Answers every prompt, in order of the prompts; `on_token(prompt, token)` sees tokens as they come and may end the
+/// answer with the token it was told. Prompts that begin alike, or are the same, share the computation of what they
+/// share, unless [`Decoder::reuse`] says otherwise.
 ///
 /// # Errors
 /// A prompt that is empty is answered with nothing; one that leaves no room for `max_tokens` is an error.
@@ -43,48 +76,43 @@ pub fn generate(
     decoder: &mut Decoder<'_>,
     prompts: &[Vec<u32>],
     settings: &Settings,
-    mut on_token: impl FnMut(usize, u32),
+    mut on_token: impl FnMut(usize, u32) -> ControlFlow<()>,
 ) -> Result<Vec<Generation>, Error> {
     let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
     if longest + settings.max_tokens > decoder.capacity() + 1 {
         return Err(Error::TooLong { needed: longest + settings.max_tokens, capacity: decoder.capacity() });
     }
     let mut answers = vec![Generation::default(); prompts.len()];
-    let mut waiting = (0..prompts.len()).filter(|&i| !prompts[i].is_empty() && settings.max_tokens > 0);
-    let mut free: Vec<u32> = (0..decoder.slots() as u32).rev().collect();
+    let asked = (0..prompts.len()).filter(|&i| !prompts[i].is_empty() && settings.max_tokens > 0);
+    let mut queue = Queue::new(asked.map(|i| (i, prompts[i].as_slice())));
+    let mut free: Vec<u32> = (0..decoder.slots() as u32).collect();
     let mut active: Vec<Active> = Vec::new();
     loop {
-        while let Some(&slot) = free.last() {
-            let Some(prompt) = waiting.next() else { break };
-            free.pop();
-            let stream = Stream::new(settings.seed, "sampling", prompt as u64);
-            active.push(Active { prompt, slot, position: 0, stream, pending: prompts[prompt].clone() });
-        }
+        start(&mut queue, decoder, (prompts, settings.seed), &mut free, &mut active);
         if active.is_empty() {
             return Ok(answers);
         }
-        let mut rows = Vec::new();
-        let mut owner = Vec::new();
+        let (mut rows, mut owner) = (Vec::new(), Vec::new());
         for (a, sequence) in active.iter_mut().enumerate() {
-            let last = sequence.pending.len() - 1;
-            for (i, token) in sequence.pending.drain(..).enumerate() {
-                let position = sequence.position + i as u32;
-                rows.push(Row { slot: sequence.slot, position, token, wanted: i == last });
-                owner.push(a);
-            }
-            sequence.position += last as u32 + 1;
+            rows.extend(sequence.rows());
+            owner.resize(rows.len(), a);
         }
-        decoder.feed(&rows, |row, logits| {
+        // Prompts by wide passes, which let others have what they hold; a few tokens by narrow ones, which are faster.
+        let wide = active.iter().any(|sequence| !sequence.begun);
+        decoder.feed_by(&rows, wide, |row, logits| {
             let sequence = &mut active[owner[row]];
+            sequence.begun = true;
             let token = settings.sampling.choose(logits, &mut sequence.stream);
             let answer = &mut answers[sequence.prompt];
-            answer.stopped = settings.stop.contains(&token);
-            if !answer.stopped {
-                answer.tokens.push(token);
-                on_token(sequence.prompt, token);
-                if answer.tokens.len() < settings.max_tokens {
-                    sequence.pending.push(token);
-                }
+            if settings.stop.contains(&token) {
+                answer.finish = Finish::Stop;
+                return;
+            }
+            answer.tokens.push(token);
+            if on_token(sequence.prompt, token).is_break() {
+                answer.finish = Finish::Caller;
+            } else if answer.tokens.len() < settings.max_tokens {
+                sequence.pending.push(token);
             }
         })?;
         active.retain(|sequence| {
@@ -93,6 +121,29 @@ pub fn generate(
                 free.push(sequence.slot);
             }
             live
+        });
+    }
+}
+
+/// Gives free slots prompts.
+fn start(
+    queue: &mut Queue<'_>,
+    decoder: &mut Decoder<'_>,
+    (prompts, seed): (&[Vec<u32>], u64),
+    free: &mut Vec<u32>,
+    active: &mut Vec<Active>,
+) {
+    let mut coming: Vec<&[u32]> = Vec::new();
+    while let Some(start) = queue.next(decoder, free, &coming) {
+        let prompt = prompts[start.index].as_slice();
+        coming.push(prompt);
+        active.push(Active {
+            prompt: start.index,
+            slot: start.slot,
+            position: start.held as u32,
+            stream: Stream::new(seed, "sampling", start.index as u64),
+            pending: prompt[start.held..].to_vec(),
+            begun: false,
         });
     }
 }

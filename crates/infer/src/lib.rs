@@ -1,8 +1,11 @@
-//! Key–value caches, sampling and batched generation. It must not know training.
+//! Key–value caches, sampling, scoring and batched generation. It must not know training.
 
 pub mod decoder;
 pub mod generate;
+mod prefix;
 pub mod sampling;
+pub mod score;
 
-pub use decoder::{Decoder, Row};
-pub use generate::{Generation, Settings, generate};
+pub use decoder::{Decoder, Reuse, Row};
+pub use generate::{Finish, Generation, Settings, generate};
+pub use score::{Choice, Question, rolling, score};

@@ -25,7 +25,7 @@ pub fn argmax(logits: &[f32]) -> u32 {
     (1..logits.len()).fold(0, better) as u32
 }
 
-/// Log-probability of `token` under `logits`, in f64.
+/// Log-probability of `token` under `logits`, in f64: what [`score`](crate::score()) finds faster, for one row.
 pub fn log_probability(logits: &[f32], token: u32) -> f64 {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|&l| f64::from(l - max).exp()).sum();

@@ -9,11 +9,12 @@ use common::{Fixture, Rows, golden, max_error, some_ids, toys};
 use smolt_arch::ModelConfig;
 use smolt_infer::decoder::{Error, MAX_ROWS};
 use smolt_infer::sampling::Sampling;
-use smolt_infer::{Decoder, Row, Settings, generate};
+use smolt_infer::{Decoder, Finish, Reuse, Row, Settings, generate};
 use smolt_model::folder::Loaded;
 use smolt_tensor::Cpu;
 use smolt_tensor::gemm::Precision;
 use smolt_tensor::isa::Isa;
+use std::ops::ControlFlow;
 
 fn random_model(positions: usize) -> Loaded {
     let mut config = ModelConfig {
@@ -148,13 +149,13 @@ fn sequences_decoded_together_equal_each_alone() {
 
 #[test]
 fn prompts_longer_than_a_piece_are_fed_in_pieces() {
-    let (cpu, loaded) = (Cpu::new(2).unwrap(), random_model(700));
+    let (cpu, loaded) = (Cpu::new(2).unwrap(), random_model(2200));
     let tokens = some_ids(2, 2 * MAX_ROWS + 75, 101);
     let want = full_forward(&cpu, &loaded, &tokens);
     let mut both = decoder(&cpu, &loaded, 2);
     // The second prompt straddles the edge of a piece, too.
     let mut batch = rows(1, 0, &tokens);
-    batch.extend(rows(0, 0, &tokens[..300]));
+    batch.extend(rows(0, 0, &tokens[..1100]));
     let logits = feed(&mut both, &batch);
     let (first, second) = logits.split_at(tokens.len() * 101);
     let error = max_error(&losses(first, &tokens), &want);
@@ -196,18 +197,20 @@ fn generation_does_not_depend_on_the_batch() {
         let settings = Settings { max_tokens: 12, stop: vec![3, 50], sampling, seed: 1 };
         let run = |slots| {
             let mut seen: Vec<Vec<u32>> = vec![Vec::new(); prompts.len()];
-            let answers =
-                generate(&mut decoder(&cpu, &loaded, slots), &prompts, &settings, |p, t| seen[p].push(t))
-                    .unwrap();
+            let answers = generate(&mut decoder(&cpu, &loaded, slots), &prompts, &settings, |p, t| {
+                seen[p].push(t);
+                ControlFlow::Continue(())
+            })
+            .unwrap();
             assert!(answers.iter().zip(&seen).all(|(a, s)| a.tokens == *s), "tokens are told as they come");
             answers
         };
         let one = run(1);
         assert_eq!(one, run(3));
         assert_eq!(one, run(16));
-        assert!(one[3].tokens.is_empty() && !one[3].stopped, "an empty prompt has no answer");
+        assert!(one[3].tokens.is_empty() && one[3].finish == Finish::Length, "an empty prompt has no answer");
         for (i, answer) in one.iter().enumerate().filter(|(i, _)| *i != 3) {
-            assert!(answer.stopped || answer.tokens.len() == 12, "prompt {i}");
+            assert!(answer.finish == Finish::Stop || answer.tokens.len() == 12, "prompt {i}");
             assert!(answer.tokens.iter().all(|t| !settings.stop.contains(t)));
         }
         if temperature == 0.0 {
@@ -235,7 +238,62 @@ fn what_does_not_fit_is_an_error() {
     let unknown = Error::UnknownToken { token: 101, vocab_size: 101 };
     assert_eq!(small.feed(&rows(0, 0, &[1, 101]), |_, _| {}), Err(unknown));
     let settings = Settings { max_tokens: 60, stop: vec![], sampling: Sampling::default(), seed: 0 };
-    assert!(generate(&mut small, &[vec![1; 6]], &settings, |_, _| {}).is_err());
-    let full = generate(&mut small, &[vec![1; 5]], &settings, |_, _| {}).unwrap();
+    assert!(generate(&mut small, &[vec![1; 6]], &settings, |_, _| ControlFlow::Continue(())).is_err());
+    let full = generate(&mut small, &[vec![1; 5]], &settings, |_, _| ControlFlow::Continue(())).unwrap();
     assert_eq!(full[0].tokens.len(), 60);
+}
+
+#[test]
+fn samples_of_one_prompt_share_its_computation() {
+    let (cpu, loaded) = (Cpu::new(2).unwrap(), random_model(200));
+    // Twelve samples of each of two prompts that begin alike, and a short one.
+    let shared = some_ids(1, 90, 101);
+    let prompt = |end: u64| [shared.as_slice(), &some_ids(end, 20, 101)].concat();
+    let prompts: Vec<Vec<u32>> = (0..24).map(|i| prompt(2 + i % 2)).chain([vec![5, 6]]).collect();
+    let sampling = Sampling { temperature: 1.0, ..Sampling::default() };
+    let settings = Settings { max_tokens: 10, stop: vec![], sampling, seed: 3 };
+    let run = |reuse, slots| {
+        let mut decoder = decoder(&cpu, &loaded, slots);
+        decoder.reuse = reuse;
+        let answers = generate(&mut decoder, &prompts, &settings, |_, _| ControlFlow::Continue(())).unwrap();
+        (answers, decoder.rows_fed())
+    };
+    let (want, rows) = run(Reuse::None, 4);
+    assert_eq!(rows, 24 * 110 + 2 + 25 * 9, "every prompt is fed, and all but the last token of each answer");
+    assert_ne!(want[0].tokens, want[2].tokens, "samples differ");
+    for slots in [1, 4, 32] {
+        let (got, rows) = run(Reuse::Prefix, slots);
+        assert_eq!(got, want, "{slots} slots");
+        assert_eq!(rows, 110 + 20 + 22 + 2 + 25 * 9, "{slots} slots: each prompt once, then its last token");
+    }
+}
+
+#[test]
+fn the_caller_may_end_an_answer() {
+    let (cpu, loaded) = (Cpu::new(1).unwrap(), random_model(64));
+    let prompts: Vec<Vec<u32>> = (0..5).map(|i| some_ids(i, 8, 101)).collect();
+    let settings = Settings { max_tokens: 9, stop: vec![], sampling: Sampling::default(), seed: 0 };
+    let mut told = [0; 5];
+    let answers = generate(&mut decoder(&cpu, &loaded, 2), &prompts, &settings, |p, _| {
+        told[p] += 1;
+        if told[p] == 2 * p { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })
+    .unwrap();
+    for (p, answer) in answers.iter().enumerate() {
+        let ended = p > 0;
+        assert_eq!(answer.tokens.len(), if ended { 2 * p } else { 9 });
+        assert_eq!(answer.finish, if ended { Finish::Caller } else { Finish::Length });
+    }
+    // A stop token is not told of and not part of the answer.
+    let tokens = &answers[0].tokens;
+    let one = Settings { stop: vec![tokens[8]], ..settings };
+    let before = tokens.iter().position(|&t| t == tokens[8]).unwrap();
+    let mut told = 0;
+    let stopped = generate(&mut decoder(&cpu, &loaded, 2), &prompts[..1], &one, |_, _| {
+        told += 1;
+        ControlFlow::Continue(())
+    });
+    let stopped = stopped.unwrap();
+    assert_eq!((stopped[0].finish, stopped[0].tokens.as_slice()), (Finish::Stop, &tokens[..before]));
+    assert_eq!(told, before);
 }

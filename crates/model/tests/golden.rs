@@ -53,18 +53,20 @@ fn rows(fixture: &Fixture) -> Rows {
 /// Logits `[n, vocab]` of sequences of `length` tokens.
 fn logits(cpu: &Cpu, loaded: &Loaded, tokens: &[u32], length: usize) -> Vec<f32> {
     let n = tokens.len();
-    let mut pass = loaded.model.decode_pass(n, n, Precision::Fp32);
+    let mut pass = loaded.model.decode_pass(n, Precision::Fp32);
     let mut cache = loaded.model.cache(n / length, length);
     let p = &mut pass.program;
     p.input_mut::<u32>(pass.tokens).copy_from_slice(tokens);
     for i in 0..n {
         p.input_mut::<u32>(pass.slots)[i] = (i / length) as u32;
         p.input_mut::<u32>(pass.positions)[i] = (i % length) as u32;
-        p.input_mut::<u32>(pass.wanted)[i] = i as u32;
     }
     let (layout, weights) = (loaded.model.layout(), loaded.weights.as_slice());
     p.run(Run { cpu, layout, weights, grads: None, cache: Some(&mut cache) });
-    p.output(pass.logits).to_vec()
+    let all: Vec<u32> = (0..n as u32).collect();
+    let mut logits = vec![0.0; n * loaded.model.config().vocab_size];
+    pass.logits(cpu, &loaded.model, weights, &all, &mut logits);
+    logits
 }
 
 /// Negative log-likelihood of each label under the fixture's logits.

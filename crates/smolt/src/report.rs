@@ -14,6 +14,7 @@ use smolt_tensor::Cpu;
 use smolt_tensor::gemm::Precision;
 use smolt_text::template::Message;
 use std::fmt::Write;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 /// A training run on the page.
@@ -234,7 +235,7 @@ fn conversations(page: &mut String, inputs: &Inputs<'_>) -> Result<(), Failure> 
     let answer = |folder: &ModelFolder| -> Result<Vec<String>, Failure> {
         let capacity = folder.loaded.model.config().max_position_embeddings;
         let mut decoder = folder.decoder(&cpu, Precision::Fp32, 8, capacity);
-        let answers = generate(&mut decoder, &prompts, &settings, |_, _| {})
+        let answers = generate(&mut decoder, &prompts, &settings, |_, _| ControlFlow::Continue(()))
             .map_err(|e| Failure::bad_input(e.to_string()))?;
         Ok(answers.iter().map(|a| folder.tokenizer.decode(&a.tokens, true)).collect())
     };

@@ -5,7 +5,8 @@
 /// blocks are added in order.
 pub const REDUCE_ROWS: usize = 64;
 
-/// Elements per block of a sum over a flat buffer (global norm, the denominator of a softmax).
+/// Elements per block of a sum over a flat buffer (global norm, the denominator of a softmax), and tokens of a vocabulary
+/// whose logits exist at one time where only log-probabilities are wanted.
 pub const SUM_BLOCK: usize = 4096;
 
 /// Rows of logits that exist at one time in the fused loss: as many as make four million logits, so that the output head

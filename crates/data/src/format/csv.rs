@@ -38,11 +38,25 @@ enum Column {
 impl Table {
     /// Reads the header. The text must be one of its columns.
     pub(crate) fn open(input: Input, delimiter: u8, options: &ReadOptions) -> Result<Self, Error> {
+        Self::with_text(input, delimiter, options, Some(&options.text_key))
+    }
+
+    /// Reads the header. Every column, whatever its name, becomes metadata under that name: see `rows.rs`.
+    pub(crate) fn open_all(input: Input, delimiter: u8, options: &ReadOptions) -> Result<Self, Error> {
+        Self::with_text(input, delimiter, options, None)
+    }
+
+    fn with_text(
+        input: Input,
+        delimiter: u8,
+        options: &ReadOptions,
+        text_key: Option<&str>,
+    ) -> Result<Self, Error> {
         let (path, stream) = input.into_stream()?;
         let mut rows = RowReader::new(stream, delimiter, options.max_record());
         let place = Place::Line(1);
         let columns = match rows.next() {
-            Ok(Row::Fields(_)) => columns(&rows, &options.text_key),
+            Ok(Row::Fields(_)) => columns(&rows, text_key),
             Ok(Row::End) => Err("empty; a header is expected".to_owned()),
             Ok(Row::TooLong) => Err("the header is too long; is this a table?".to_owned()),
             Err(source) => return Err(Error::stream(&path, place, &source)),
@@ -77,8 +91,8 @@ impl Table {
     }
 }
 
-/// What the columns of the header are.
-fn columns(rows: &RowReader, text_key: &str) -> Result<Vec<Column>, String> {
+/// What the columns of the header are. Without a key of the text, none is a field of the document.
+fn columns(rows: &RowReader, text_key: Option<&str>) -> Result<Vec<Column>, String> {
     let mut names = Vec::new();
     let mut columns = Vec::new();
     let mut seen = BTreeSet::new();
@@ -87,7 +101,8 @@ fn columns(rows: &RowReader, text_key: &str) -> Result<Vec<Column>, String> {
         let field = if at == 0 { field.strip_prefix(BYTE_ORDER_MARK).unwrap_or(field) } else { field };
         let name = std::str::from_utf8(field).map_err(|_| "the header is not UTF-8; convert the file")?;
         columns.push(match name {
-            name if name == text_key => Column::Text,
+            name if text_key.is_none() => Column::Other(name.to_owned()),
+            name if Some(name) == text_key => Column::Text,
             "id" => Column::Id,
             "source" => Column::Source,
             "url" => Column::Url,
@@ -99,7 +114,9 @@ fn columns(rows: &RowReader, text_key: &str) -> Result<Vec<Column>, String> {
         }
         names.push(name.to_owned());
     }
-    if !columns.iter().any(|column| matches!(column, Column::Text)) {
+    if let Some(text_key) = text_key
+        && !columns.iter().any(|column| matches!(column, Column::Text))
+    {
         return Err(super::no_text_column(text_key, &names));
     }
     Ok(columns)
@@ -125,6 +142,12 @@ impl ReadDocument for Table {
             }
             Err(source) => Err(Error::stream(&self.path, place, &source)),
         }
+    }
+}
+
+impl super::rows::ReadRow for Table {
+    fn read_row(&mut self) -> Result<Option<super::rows::Row>, Error> {
+        Ok(self.read()?.map(|document| document.metadata))
     }
 }
 

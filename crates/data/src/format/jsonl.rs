@@ -67,13 +67,13 @@ impl<T: Record> JsonLines<T> {
         Ok(Self::from_stream(name, stream, options))
     }
 
-    fn from_stream(path: PathBuf, input: Box<dyn Read + Send>, options: &ReadOptions) -> Self {
+    pub(super) fn from_stream(path: PathBuf, input: Box<dyn Read + Send>, options: &ReadOptions) -> Self {
         let lines = Lines::new(input, options.max_record());
         let guard = Guard::new(options);
         Self { path, lines, options: options.clone(), guard, record: PhantomData }
     }
 
-    fn read_record(&mut self) -> Result<Option<T>, Error> {
+    pub(super) fn read_record(&mut self) -> Result<Option<T>, Error> {
         loop {
             let number = self.lines.number + 1;
             let place = Place::Line(number);

@@ -11,6 +11,8 @@ pub mod dataset;
 mod json;
 mod jsonl;
 mod lines;
+mod list;
+mod rows;
 mod source;
 mod text;
 mod warc;
@@ -26,6 +28,7 @@ use crate::error::Error;
 
 pub use jsonl::{JsonLines, Record};
 pub use source::{Body, Input, RandomAccess};
+pub use rows::{Row, Rows, rows};
 pub use text::MAX_TEXT_FILE;
 
 /// The longest record that is read unless the options say otherwise, in bytes: a line of JSONL, a row, a web page. It
@@ -167,8 +170,13 @@ fn open_parquet(input: Input, options: &ReadOptions) -> Result<Box<dyn ReadDocum
 
 #[cfg(not(feature = "parquet"))]
 fn open_parquet(input: Input, _: &ReadOptions) -> Result<Box<dyn ReadDocument>, Error> {
+    Err(no_parquet(&input))
+}
+
+#[cfg(not(feature = "parquet"))]
+fn no_parquet(input: &Input) -> Error {
     let problem = "this smolt was built without Parquet; build it with the feature `parquet`";
-    Err(Error::damaged(&input.name, crate::error::Place::File, problem))
+    Error::damaged(&input.name, crate::error::Place::File, problem)
 }
 
 /// Says that the text is not among the columns, and which there are.

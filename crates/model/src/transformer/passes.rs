@@ -6,8 +6,11 @@ use smolt_arch::memory::Recompute;
 use smolt_arch::parameters::Slot;
 use smolt_tensor::gemm::Precision;
 use smolt_tensor::ops::linear_cross_entropy::Loss;
+use smolt_tensor::ops::linear_log_probs::{self, Args, LogProb, Query};
 use smolt_tensor::ops::moe_route::Routed;
+use smolt_tensor::ops::{linear, select_rows, softcap};
 use smolt_tensor::tape::{DType, Program, Tape, Var};
+use smolt_tensor::{Cpu, scratch, with_elem};
 
 /// A compiled pass that returns the loss of packed sequences, with gradients if trained.
 pub struct LossPass {
@@ -43,7 +46,8 @@ pub struct Router {
     pub fractions: Option<Var>,
 }
 
-/// A compiled pass over `n` tokens of several sequences whose past lies in a cache.
+/// A compiled pass over `n` tokens of several sequences whose past lies in a cache. What it leaves is asked for logits or
+/// log-probabilities of any of its rows.
 pub struct DecodePass {
     /// Run it after filling the inputs.
     pub program: Program,
@@ -53,10 +57,10 @@ pub struct DecodePass {
     pub slots: Var,
     /// `[n]` position of each row in its sequence.
     pub positions: Var,
-    /// `[wanted]` the rows whose logits are computed.
-    pub wanted: Var,
-    /// `[wanted, vocab]` fp32 logits.
-    pub logits: Var,
+    /// `[n, d]` outputs of the final norm.
+    hidden: Var,
+    dtype: DType,
+    precision: Precision,
 }
 
 impl Transformer {
@@ -98,26 +102,58 @@ impl Transformer {
         LossPass { program, tokens, labels, segments, positions, scale, share, loss, routers }
     }
 
-    /// A pass over `n` tokens whose keys and values go to, and come from, a cache; it ends in the logits
-    /// of `wanted` of its rows.
-    pub fn decode_pass(&self, n: usize, wanted: usize, precision: Precision) -> DecodePass {
+    /// A pass over `n` tokens whose keys and values go to, and come from, a cache.
+    pub fn decode_pass(&self, n: usize, precision: Precision) -> DecodePass {
         let mut tape = Tape::new(precision);
         let t = &mut tape;
         let (tokens, slots, positions) = (t.input_indices(n), t.input_indices(n), t.input_indices(n));
-        let wanted = t.input_indices(wanted);
         let rows = Rows { tokens, positions, past: Past::Cached(slots), share: None };
-        let h_nd = self.decoder(t, rows, Recompute::None, &mut Vec::new());
-        let h_wd = t.select_rows(h_nd, wanted);
-        let logits = t.linear(h_wd, self.head(), self.config.vocab_size, DType::F32);
-        if let Some(cap) = self.config.final_logit_softcapping {
-            t.softcap(logits, cap as f32);
-        }
-        t.keep(logits);
-        DecodePass { program: tape.compile(false), tokens, slots, positions, wanted, logits }
+        let hidden = self.decoder(t, rows, Recompute::None, &mut Vec::new());
+        t.keep(hidden);
+        let dtype = t.info(hidden).dtype;
+        DecodePass { program: tape.compile(false), tokens, slots, positions, hidden, dtype, precision }
     }
 
     /// The output head: `[vocab, d]`.
     fn head(&self) -> smolt_tensor::tape::ParamId {
         self.params.get(&Slot::Head).copied().unwrap_or_else(|| self.param(Slot::Embedding))
+    }
+}
+
+impl DecodePass {
+    /// Logits of `rows` of the last run: out `[rows, vocab]`.
+    ///
+    /// # Panics
+    /// When out has another shape or a row is none of the pass (a caller bug).
+    pub fn logits(&self, cpu: &Cpu, model: &Transformer, weights: &[f32], rows: &[u32], out: &mut [f32]) {
+        let (d, w) = (model.config.hidden_size, &weights[model.layout.range(model.head())]);
+        with_elem!(self.dtype, E => scratch::with(rows.len() * d, |h: &mut [E]| {
+            select_rows::forward(cpu, self.program.output::<E>(self.hidden), d, rows, h);
+            linear::forward(cpu, self.precision, h, w, d, out);
+        }));
+        if let Some(cap) = model.config.final_logit_softcapping {
+            softcap::forward(cpu, cap as f32, out);
+        }
+    }
+
+    /// What rows of the last run say of tokens: out `[queries]`. Rows must not decrease; their answers do not depend on
+    /// what else is asked.
+    ///
+    /// # Panics
+    /// When out has another shape, or a row or token is none of the pass or the model (a caller bug).
+    pub fn log_probs(
+        &self,
+        cpu: &Cpu,
+        model: &Transformer,
+        weights: &[f32],
+        queries: &[Query],
+        out: &mut [LogProb],
+    ) {
+        let softcap = model.config.final_logit_softcapping.map(|cap| cap as f32);
+        let (d, w) = (model.config.hidden_size, &weights[model.layout.range(model.head())]);
+        with_elem!(self.dtype, E => {
+            let h = self.program.output::<E>(self.hidden);
+            linear_log_probs::forward(cpu, self.precision, Args { h, d, w, softcap, queries }, out);
+        });
     }
 }

@@ -11,6 +11,7 @@ use smolt_run::error::Failure;
 use smolt_tensor::gemm::Precision;
 use smolt_text::template::Message;
 use std::io::{IsTerminal, Write};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -61,6 +62,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         let answer = generate(&mut decoder, &[prompt], &settings, |_, token| {
             let _ = write!(out, "{}", stream.push(token));
             let _ = out.flush();
+            ControlFlow::Continue(())
         });
         drop(out);
         output::line(stream.finish());

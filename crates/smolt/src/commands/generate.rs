@@ -5,11 +5,12 @@ use crate::model_folder::ModelFolder;
 use crate::{Outcome, output};
 use serde_json::json;
 use smolt_infer::sampling::Sampling;
-use smolt_infer::{Decoder, Row, Settings, generate};
+use smolt_infer::{Decoder, Finish, Row, Settings, generate};
 use smolt_model::safetensors::{self, Store};
 use smolt_run::error::Failure;
 use smolt_tensor::gemm::Precision;
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -81,6 +82,7 @@ pub(crate) fn run(args: Args) -> Outcome {
             let _ = write!(out, "{}", stream.push(token));
             let _ = out.flush();
         }
+        ControlFlow::Continue(())
     })
     .map_err(bad)?;
     drop(out);
@@ -91,7 +93,7 @@ pub(crate) fn run(args: Args) -> Outcome {
             "text": folder.tokenizer.decode(tokens, true),
             "prompt_tokens": prompt,
             "tokens": tokens,
-            "stopped": answer[0].stopped,
+            "stopped": answer[0].finish == Finish::Stop,
         }));
     } else {
         output::line(stream.finish());

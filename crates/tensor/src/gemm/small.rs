@@ -1,22 +1,19 @@
 //! Few rows against a weight matrix (decoding): memory decides, so b is read where it lies, once per four rows.
 
 use super::pack::rounded;
-use super::{Output, Product};
+use super::{FEW_ROWS, Output, Product};
 use crate::Cpu;
 use crate::scratch;
 use crate::simd::{Elem, Simd, for_lanes};
 use crate::simd_kernel;
 use std::ops::Range;
 
-/// The most rows of a that are multiplied this way.
-const MOST_ROWS: usize = 16;
-
 /// Columns of c per task.
 const TASK_COLS: usize = 64;
 
 /// Whether a product is of this kind: few rows, and both operands contiguous along k.
 pub(super) fn suits<A, B>(product: &Product<'_, A, B>) -> bool {
-    product.dims.0 <= MOST_ROWS && product.a.col_stride == 1 && product.b.row_stride == 1
+    product.dims.0 <= FEW_ROWS && product.a.col_stride == 1 && product.b.row_stride == 1
 }
 
 /// Computes `c = a·b` as dot products: lanes in order of k, then the lanes by halves.

@@ -252,3 +252,31 @@ fn a_group_whose_parts_overlap_is_refused() {
     let job = |_| Job { dims: (2, 2, 2), a: View::rows(&x[..], 2), b: View::rows(&x[..], 2), c: 0 };
     grouped(&cpu, Precision::Fp32, 2, job, &mut c, false);
 }
+
+#[test]
+fn a_row_has_the_same_bits_in_any_product_of_more_than_a_few_rows() {
+    fn check<A: Elem, C: Elem>(precision: Precision) {
+        let (m, n, k) = (90, 70, 2 * GEMM_K_BF16 + 37);
+        let (a, b) = (stored::<A>(&random(1, m * k, 1.0)), random(2, n * k, 1.0));
+        for (isa, threads) in Isa::available().into_iter().flat_map(|isa| [(isa, 1), (isa, 3)]) {
+            let cpu = Cpu::with_isa(isa, threads);
+            let product = |rows: std::ops::Range<usize>| {
+                let mut c = vec![C::from_f32(9.0); rows.len() * n];
+                let a = View::rows(&a[rows.start * k..rows.end * k], k);
+                gemm(&cpu, precision, (rows.len(), n, k), a, View::rows(&b, k).t(), &mut c, n, false);
+                wide(&c).iter().map(|x| x.to_bits()).collect::<Vec<u64>>()
+            };
+            let all = product(0..m);
+            for rows in [0..super::FEW_ROWS + 1, 5..40, 20..84, m - super::FEW_ROWS - 1..m] {
+                assert_eq!(
+                    product(rows.clone()),
+                    all[rows.start * n..rows.end * n],
+                    "{isa} {precision:?} {rows:?}"
+                );
+            }
+        }
+    }
+    check::<f32, f32>(Precision::Fp32);
+    check::<bf16, f32>(Precision::Bf16);
+    check::<bf16, bf16>(Precision::Bf16);
+}

@@ -10,6 +10,7 @@ pub mod latent;
 pub mod layer_norm;
 pub mod linear;
 pub mod linear_cross_entropy;
+pub mod linear_log_probs;
 pub mod moe_experts;
 pub mod moe_route;
 pub mod qk_norm;

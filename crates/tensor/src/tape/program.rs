@@ -8,6 +8,7 @@ use crate::Cpu;
 use crate::gemm::Precision;
 use crate::memory::Slab;
 use std::cell::{Cell, RefCell};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 /// A recorded and planned pass over fixed shapes.
@@ -35,6 +36,8 @@ pub struct KvCache {
     pub value_width: usize,
     keys: Slab,
     values: Slab,
+    /// Widths of keys and values of each layer, as it was last used; zeros before.
+    used: Vec<(usize, usize)>,
 }
 
 impl KvCache {
@@ -47,7 +50,16 @@ impl KvCache {
         value_width: usize,
     ) -> KvCache {
         let slab = |width: usize| Slab::new(layers * slots * capacity * width * 4);
-        KvCache { slots, capacity, key_width, value_width, keys: slab(key_width), values: slab(value_width) }
+        let used = vec![(0, 0); layers];
+        KvCache {
+            slots,
+            capacity,
+            key_width,
+            value_width,
+            keys: slab(key_width),
+            values: slab(value_width),
+            used,
+        }
     }
 
     /// Keys `[slots, capacity, key_width]` and values `[slots, capacity, value_width]` of one layer whose rows are so wide.
@@ -57,12 +69,34 @@ impl KvCache {
     pub fn layer(&mut self, layer: usize, key_width: usize, value_width: usize) -> (&mut [f32], &mut [f32]) {
         let fits = key_width <= self.key_width && value_width <= self.value_width;
         assert!(fits, "the cache is narrower than rows of {key_width} and {value_width}");
+        self.used[layer] = (key_width, value_width);
         let rows = self.slots * self.capacity;
         let (keys, values) = (layer * rows * self.key_width, layer * rows * self.value_width);
         (
             &mut self.keys.as_mut_slice()[keys..keys + rows * key_width],
             &mut self.values.as_mut_slice()[values..values + rows * value_width],
         )
+    }
+
+    /// Gives `to` what `from` holds at `positions`, in every layer: sequences that begin alike need not both be computed.
+    ///
+    /// # Panics
+    /// When a slot or position is outside the cache (a caller bug).
+    pub fn copy(&mut self, from: usize, to: usize, positions: Range<usize>) {
+        let (slots, capacity) = (self.slots, self.capacity);
+        assert!(from < slots && to < slots, "slots {from} and {to} of a cache of {slots}");
+        assert!(positions.end <= capacity, "positions {positions:?} of a cache of {capacity}");
+        for (layer, &(key_width, value_width)) in self.used.iter().enumerate() {
+            let first = layer * slots * capacity;
+            for (slab, width, widest) in [
+                (&mut self.keys, key_width, self.key_width),
+                (&mut self.values, value_width, self.value_width),
+            ] {
+                let at = |slot: usize, position: usize| first * widest + (slot * capacity + position) * width;
+                let range = at(from, positions.start)..at(from, positions.end);
+                slab.as_mut_slice::<f32>().copy_within(range, at(to, positions.start));
+            }
+        }
     }
 }
 
@@ -215,5 +249,38 @@ impl Program {
                 times[i].backward += start.elapsed();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::KvCache;
+
+    #[test]
+    fn a_copied_beginning_is_copied_in_every_layer_and_nothing_else_is() {
+        // Layers of two widths, one never used.
+        let (slots, capacity, widths) = (3, 5, [(4, 2), (3, 2), (0, 0)]);
+        let mut cache = KvCache::new(3, slots, capacity, 4, 2);
+        let number = |l: usize, row: usize, i: usize| (1000 * l + 10 * row + i + 1) as f32;
+        for (l, &(key, value)) in widths.iter().enumerate().take(2) {
+            let (keys, values) = cache.layer(l, key, value);
+            keys.iter_mut().enumerate().for_each(|(i, x)| *x = number(l, i / key, i % key));
+            values.iter_mut().enumerate().for_each(|(i, x)| *x = -number(l, i / value, i % value));
+        }
+        cache.copy(0, 2, 1..4);
+        for (l, &(key, value)) in widths.iter().enumerate().take(2) {
+            let from = |row: usize| if (11..14).contains(&row) { row - 10 } else { row };
+            let (keys, values) = cache.layer(l, key, value);
+            let same = |x: &[f32], width: usize, sign: f32| {
+                x.iter().enumerate().all(|(i, &x)| x == sign * number(l, from(i / width), i % width))
+            };
+            assert!(same(keys, key, 1.0) && same(values, value, -1.0), "layer {l}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "slots 0 and 2 of a cache of 2")]
+    fn a_slot_outside_the_cache_is_refused() {
+        KvCache::new(1, 2, 5, 4, 2).copy(0, 2, 0..1);
     }
 }

@@ -70,6 +70,15 @@ enum Column {
 impl Rows {
     /// Reads the footer. The text must be one of the columns.
     pub(crate) fn open(input: Input, options: &ReadOptions) -> Result<Self, Error> {
+        Self::with_text(input, options, Some(&options.text_key))
+    }
+
+    /// Reads the footer. Every column, whatever its name, becomes metadata under that name: see `rows.rs`.
+    pub(crate) fn open_all(input: Input, options: &ReadOptions) -> Result<Self, Error> {
+        Self::with_text(input, options, None)
+    }
+
+    fn with_text(input: Input, options: &ReadOptions, text_key: Option<&str>) -> Result<Self, Error> {
         let Input { name: path, body } = input;
         let Body::Random(bytes) = body else {
             let problem = "Parquet is read from its end; it cannot come from a stream";
@@ -77,7 +86,7 @@ impl Rows {
         };
         let pages = Pages::new(bytes);
         let metadata = guarded(|| load(&pages)).and_then(|metadata| {
-            let columns = columns(&metadata, &options.text_key)?;
+            let columns = columns(&metadata, text_key)?;
             Ok((metadata, columns))
         });
         let (metadata, columns) = metadata.map_err(|problem| Error::damaged(&path, Place::File, problem))?;
@@ -230,6 +239,12 @@ impl ReadDocument for Rows {
     }
 }
 
+impl super::rows::ReadRow for Rows {
+    fn read_row(&mut self) -> Result<Option<super::rows::Row>, Error> {
+        Ok(self.read()?.map(|document| document.metadata))
+    }
+}
+
 /// Runs the decoder; a panic of it is an error like any other.
 fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     let result = catch_unwind(AssertUnwindSafe(work));
@@ -267,8 +282,8 @@ fn as_view(field: &FieldRef) -> FieldRef {
     Arc::new(Field::clone(field).with_data_type(kind))
 }
 
-/// What the columns are.
-fn columns(metadata: &ArrowReaderMetadata, text_key: &str) -> Result<Vec<Column>, String> {
+/// What the columns are. Without a key of the text, none is a field of the document.
+fn columns(metadata: &ArrowReaderMetadata, text_key: Option<&str>) -> Result<Vec<Column>, String> {
     let fields = metadata.schema().fields();
     let own = metadata.metadata().file_metadata().key_value_metadata();
     let marked = own
@@ -281,7 +296,8 @@ fn columns(metadata: &ArrowReaderMetadata, text_key: &str) -> Result<Vec<Column>
     for field in fields {
         let name = field.name().as_str();
         columns.push(match name {
-            name if name == text_key && is_string(field) => Column::Text,
+            name if text_key.is_none() => Column::Other(name.to_owned()),
+            name if Some(name) == text_key && is_string(field) => Column::Text,
             "id" => Column::Id,
             "source" => Column::Source,
             "url" => Column::Url,
@@ -293,7 +309,9 @@ fn columns(metadata: &ArrowReaderMetadata, text_key: &str) -> Result<Vec<Column>
             return Err(format!("two columns are called `{name}`; rename one"));
         }
     }
-    if !columns.iter().any(|column| matches!(column, Column::Text)) {
+    if let Some(text_key) = text_key
+        && !columns.iter().any(|column| matches!(column, Column::Text))
+    {
         let strings = fields.iter().filter(|field| is_string(field)).map(|field| field.name().clone());
         return Err(super::no_text_column(text_key, &strings.collect::<Vec<_>>()));
     }

@@ -144,7 +144,7 @@ fn capped_softmax<E: Elem>(
 
 simd_kernel! {
     /// The largest element.
-    fn largest<S>(x: &[f32]) -> f32 {
+    pub(crate) fn largest<S>(x: &[f32]) -> f32 {
         let whole = x.len() - x.len() % S::LANES;
         // SAFETY: whole vectors below `whole`.
         let max = unsafe {
@@ -196,7 +196,7 @@ const ONES: [f32; 16] = [1.0; 16];
 
 simd_kernel! {
     /// Σ exp(x − max), x staying as it is: fp32 within blocks, f64 over them.
-    fn sum_exponentials<S>(x: &[f32], max: f32) -> f64 {
+    pub(crate) fn sum_exponentials<S>(x: &[f32], max: f32) -> f64 {
         let mut total = 0.0;
         for block in x.chunks(SUM_BLOCK) {
             let (len, p) = (block.len(), block.as_ptr());

@@ -16,6 +16,7 @@ mod oracle;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use cpu::{largest, sum_exponentials};
 pub use node::Loss;
 
 use crate::Cpu;

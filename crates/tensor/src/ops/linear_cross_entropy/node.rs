@@ -35,7 +35,7 @@ impl Loss {
 
 impl Tape {
     /// Cross-entropy of `softmax(h·wᵀ)` against `labels` `[n]` (`u32::MAX` = none), h `[n, hidden]`,
-    /// w `[vocab, hidden]`; logits are capped by `softcap` if given ([`Tape::softcap`]). Its gradient is that of `scale[0] · Σ (nll + z_loss·log²Z)`.
+    /// w `[vocab, hidden]`; logits are capped by `softcap` if given ([`softcap`](crate::ops::softcap)). Its gradient is that of `scale[0] · Σ (nll + z_loss·log²Z)`.
     pub fn linear_cross_entropy(
         &mut self,
         h: Var,

@@ -1,8 +1,6 @@
-//! Rows of a matrix by index, forward only: decoding asks for the logits of few of the rows it feeds.
+//! Rows of a matrix by index: decoding asks for the logits of few of the rows it feeds.
 
 use crate::Cpu;
-use crate::tape::{Frame, Node, Tape, Uses, Var};
-use crate::with_elem;
 
 /// `out[i] = x[rows[i]]`: x `[n, cols]`, rows `[m]`, out `[m, cols]`.
 ///
@@ -13,42 +11,6 @@ pub fn forward<E: bytemuck::Pod + Send + Sync>(cpu: &Cpu, x: &[E], cols: usize, 
         let start = rows[i] as usize * cols;
         out.copy_from_slice(&x[start..start + cols]);
     });
-}
-
-struct SelectRows {
-    x: Var,
-    rows: Var,
-    out: Var,
-}
-
-impl Tape {
-    /// Rows `rows` `[m]` of `x` `[n, cols]` → `[m, cols]`. Forward only.
-    pub fn select_rows(&mut self, x: Var, rows: Var) -> Var {
-        let info = self.info(x);
-        let out = self.computed(self.info(rows).rows, info.cols, info.dtype);
-        self.push(SelectRows { x, rows, out });
-        out
-    }
-}
-
-impl Node for SelectRows {
-    fn name(&self) -> &'static str {
-        "select_rows"
-    }
-
-    fn uses(&self) -> Uses {
-        Uses { reads: vec![self.x, self.rows], writes: vec![self.out], ..Uses::default() }
-    }
-
-    fn forward(&self, f: &Frame<'_>) {
-        with_elem!(f.dtype(self.x), E => {
-            forward::<E>(f.cpu, f.read(self.x), f.info(self.x).cols, f.read(self.rows), f.write(self.out));
-        });
-    }
-
-    fn backward(&self, _: &Frame<'_>) {
-        unreachable!("select_rows is for decoding, which runs forward only");
-    }
 }
 
 #[cfg(test)]
