@@ -1,6 +1,7 @@
 //! Tasks as data, scoring, and statistics of scores. It must not know how the model was made.
 
 pub mod baselines;
+pub mod chrf;
 pub mod compare;
 pub mod dataset;
 pub mod evaluate;
