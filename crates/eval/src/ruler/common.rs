@@ -4,9 +4,13 @@ use std::collections::BTreeSet;
 
 use smolt_run::random::Stream;
 
+use super::Kind;
 use super::draw::{ADJECTIVES, NOUNS, VERBS, words};
-use super::fit::{Draft, FULL};
+use super::fit::{Draft, FULL, Room};
 use super::haystack::Haystack;
+
+/// The most words that are asked for.
+const ASKED: usize = 10;
 
 /// How the task is made at one length.
 pub(super) struct Shape<'t> {
@@ -14,53 +18,82 @@ pub(super) struct Shape<'t> {
     pool: Vec<&'t str>,
     /// Words asked for.
     common: usize,
-    /// How often they and the others occur.
+    list: Times,
+    /// A solved list before the question, and its distinct words.
+    example: Option<(Times, usize)>,
+}
+
+/// How often words occur in a list: those that are asked for, and the others.
+#[derive(Clone, Copy)]
+struct Times {
     often: usize,
     seldom: usize,
-    /// The same of the solved example, and its distinct words.
-    example: (usize, usize, usize),
 }
 
 impl<'t> Shape<'t> {
-    /// RULER's ten words are one for every 128 tokens below 1,280, and at least two. From 4,096 tokens on they occur 30 times
-    /// and the others 3 times, 10 and 3 in an example of four words for each that is asked for; in shorter lists 6 times and
-    /// once, 3 and 1 in an example of two.
-    pub(super) fn new(length: usize, text: &'t str) -> Self {
+    /// RULER's two shapes: from 4,096 tokens on ten words occur 30 times and the others 3 times, 10 and 3 in an example of 40
+    /// words; below, 6 times and once, 3 and 1 in an example of 20.
+    ///
+    /// The first that leaves an eighth of the length for more words is taken. Where neither does, fewer words are asked for,
+    /// in an example of twice as many; at last two, without an example.
+    pub(super) fn new(room: &Room<'_>, text: &'t str) -> Self {
         let mut pool: BTreeSet<&str> = [ADJECTIVES, NOUNS, VERBS].into_iter().flat_map(words).collect();
         pool.extend(Haystack::words(text));
-        let common = (length / 128).clamp(2, 10);
-        let (often, seldom, example) = match length {
-            FULL.. => (30, 3, (10, 3, 4 * common)),
-            _ => (6, 1, (3, 1, 2 * common)),
+        let short = Times { often: 6, seldom: 1 };
+        let mut shape = Self {
+            pool: pool.into_iter().collect(),
+            common: ASKED,
+            list: Times { often: 30, seldom: 3 },
+            example: Some((Times { often: 10, seldom: 3 }, 4 * ASKED)),
         };
-        Self { pool: pool.into_iter().collect(), common, often, seldom, example }
+        if room.length >= FULL && shape.leaves_room(room) {
+            return shape;
+        }
+        shape.list = short;
+        for common in (2..=ASKED).rev() {
+            shape.common = common;
+            shape.example = Some((Times { often: 3, seldom: 1 }, 2 * common));
+            if shape.leaves_room(room) {
+                return shape;
+            }
+        }
+        shape.example = None;
+        shape
+    }
+
+    fn leaves_room(&self, room: &Room<'_>) -> bool {
+        let smallest = self.draft(Stream::new(0, "example", 0), *self.sizes().start());
+        let taken = room.read(&smallest) + room.allowance(Kind::Cwe, &smallest);
+        taken <= room.length - room.length / 8
     }
 
     /// The fewest and the most distinct words of a list.
     pub(super) fn sizes(&self) -> std::ops::RangeInclusive<usize> {
-        self.common + 1..=self.pool.len().saturating_sub(self.example.2)
+        let example = self.example.map_or(0, |(_, words)| words);
+        self.common + 1..=self.pool.len().saturating_sub(example)
     }
 
-    /// A list of `size` distinct words behind a solved example of other words.
+    /// A list of `size` distinct words, behind a solved example of other words if there is one.
     pub(super) fn draft(&self, mut stream: Stream, size: usize) -> Draft {
         let mut pool = self.pool.clone();
-        let drawn = (size + self.example.2).min(pool.len());
+        let before = self.example.map_or(0, |(_, words)| words).min(pool.len());
+        let drawn = (size + before).min(pool.len());
         // The first places of a shuffle, the example's before the list's, so that its words do not change with the size.
         for at in 0..drawn {
             let from = at + stream.below((pool.len() - at) as u64) as usize;
             pool.swap(at, from);
         }
-        let (example, list) = pool[..drawn].split_at(self.example.2.min(drawn));
-        let (often, seldom, _) = self.example;
-        let solved = self.pose(&mut stream, example, often, seldom);
-        let mut draft = self.pose(&mut stream, list, self.often, self.seldom);
-        draft.prompt = format!("{}{} {}\n{}", solved.prompt, solved.answer_prefix, solved.said, draft.prompt);
+        let (example, list) = pool[..drawn].split_at(before);
+        let Some((times, _)) = self.example else { return self.pose(&mut stream, list, self.list) };
+        let Draft { prompt, answer_prefix, said, .. } = self.pose(&mut stream, example, times);
+        let mut draft = self.pose(&mut stream, list, self.list);
+        draft.prompt = format!("{prompt}{answer_prefix} {said}\n{}", draft.prompt);
         draft
     }
 
-    fn pose(&self, stream: &mut Stream, words: &[&str], often: usize, seldom: usize) -> Draft {
+    fn pose(&self, stream: &mut Stream, words: &[&str], times: Times) -> Draft {
         let (common, others) = words.split_at(self.common.min(words.len()));
-        let mut list: Vec<&str> = [common.repeat(often), others.repeat(seldom)].concat();
+        let mut list: Vec<&str> = [common.repeat(times.often), others.repeat(times.seldom)].concat();
         stream.shuffle(&mut list);
         let count = self.common;
         Draft {

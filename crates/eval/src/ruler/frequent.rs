@@ -76,7 +76,7 @@ mod tests {
     fn three_words_lead_at_every_size() {
         for size in (LEAST..200).chain([1_000, 10_000]) {
             let draft = draft(vocabulary(size, 50), Stream::new(1, "frequent", 0), size);
-            let (_, text) = draft.prompt.split_once("occur most. ").unwrap();
+            let (_, text) = draft.prompt.split_once("occur most often. ").unwrap();
             let (text, _) = text.split_once('\n').unwrap();
             let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
             for word in text.split(' ').filter(|word| *word != DOTS) {

@@ -342,7 +342,7 @@ impl<'a> Generator<'a> {
     fn new(kind: Kind, seed: u64, room: Room<'a>, text: &'a str, depth: Option<f64>) -> Result<Self, Error> {
         let task = match kind {
             Kind::Vt => Task::Tracking(tracking::Shape::new(&room)),
-            Kind::Cwe => Task::Common(common::Shape::new(room.length, text)),
+            Kind::Cwe => Task::Common(common::Shape::new(&room, text)),
             Kind::Fwe => Task::Frequent,
             Kind::Qa1 | Kind::Qa2 => return Err(Error::NeedsQuestions(kind)),
             kind => Task::Needles(needles::Shape::new(kind, room.length, text)?, depth),

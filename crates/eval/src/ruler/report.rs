@@ -247,7 +247,7 @@ mod tests {
         let report = RulerReport::new(cells, vec![NotRun { kind: Kind::Qa1, length: None, reason }], 0.856);
         assert_eq!(
             report.table(),
-            "task                 4096       8192\n\
+            "task                4096       8192\n\
              niah_single_1  100.0±1.0  100.0±1.0\n\
              vt              80.0±1.0   50.0±1.0\n\
              mean            90.0±0.7   75.0±0.7\n\
