@@ -1,6 +1,7 @@
 //! Tasks as data, scoring, and statistics of scores. It must not know how the model was made.
 
 pub mod baselines;
+pub mod chrf;
 pub mod compare;
 pub mod dataset;
 pub mod evaluate;
@@ -12,6 +13,7 @@ pub mod model;
 pub mod ngram;
 pub mod reading;
 pub mod record;
+pub mod ruler;
 pub mod score;
 pub mod stats;
 pub mod task;
