@@ -153,13 +153,12 @@ def run(a, command, log):
     return time.perf_counter() - start
 
 
-def harness(a, tasks, batch, out, written):
-    shutil.rmtree(out, ignore_errors=True)
+def harness(a, tasks, batch, out, fresh=True):
+    if fresh:
+        shutil.rmtree(out, ignore_errors=True)
     command = [sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--model_args", f"pretrained={a.model},dtype=float32",
                "--device", "cpu", "--include_path", a.work / "tasks", "--tasks", ",".join(tasks), "--batch_size", batch,
-               "--log_samples", "--output_path", out]
-    if written:
-        command += ["--gen_kwargs", f"max_gen_toks={a.max_tokens}"]
+               "--log_samples", "--output_path", out, "--gen_kwargs", f"max_gen_toks={a.max_tokens}"]
     return run(a, command, out.with_suffix(".log"))
 
 
@@ -270,15 +269,15 @@ def compare(a, name, out, theirs):
 
 
 def parity(a):
-    report = []
+    report, tasks = [], {name: harness_tasks(a, name, a.items) for name in a.task}
+    theirs = a.work / f"theirs-{a.items or 'all'}"
+    missing = [task for names in tasks.values() for task in names if not (a.keep and list(theirs.rglob(f"samples_{task}_*.jsonl")))]
+    if missing:
+        harness(a, missing, a.batch[0], theirs, fresh=not a.keep)
     for name in a.task:
-        out = a.work / f"theirs-{name}-{a.items or 'all'}"
-        tasks = harness_tasks(a, name, a.items)
-        if not (a.keep and list(out.rglob("samples_*.jsonl"))):
-            harness(a, tasks, a.batch[0], out, TASKS[name][0] == WRITTEN)
         mine = a.work / f"ours-{name}-{a.items or 'all'}"
         ours(a, name, a.items, mine)
-        result = compare(a, name, mine, their_samples(out, tasks))
+        result = compare(a, name, mine, their_samples(theirs, tasks[name]))
         report.append(result)
         shown = ", ".join(f"{n} {k}" for k, n in result["differences"].items()) or "none"
         print(f"{name:18} {result['formulation']:16} {result['items']:6} items  Δ ln P {result['largest_log_likelihood_difference']:.1e}"
@@ -303,7 +302,7 @@ def speed(a):
                 for items in (1, a.items):
                     tasks = harness_tasks(a, name, items)
                     out = a.work / f"speed-{who}"
-                    pair.append(ours(a, name, items, out) if who == "smolt" else harness(a, tasks, batch, out, TASKS[name][0] == WRITTEN))
+                    pair.append(ours(a, name, items, out) if who == "smolt" else harness(a, tasks, batch, out))
                 times[(who, batch)].append(pair)
         for (who, batch), pairs in times.items():
             net = [whole - start for start, whole in pairs]
