@@ -1,6 +1,9 @@
 //! A model in memory, read from a Hugging Face folder.
 
-use super::{Continuation, Finish, Generated, Model, ModelError, OnDone, Prompt, Request, Scored, TextScore, Writing};
+use super::{
+    Continuation, Finish, Generated, Model, ModelError, OnDone, Prompt, Request, Scored, TextScore, Writing,
+    cut_at_stop,
+};
 use smolt_infer::sampling::Sampling;
 use smolt_infer::{Choice, Decoder, Question, Settings, generate, rolling, score};
 use smolt_text::template::ChatTemplate;
@@ -205,13 +208,4 @@ impl Model for LocalModel<'_> {
         let (text, templated) = self.text(prompt)?;
         Ok(self.tokenizer.decode(&self.tokens(&text, templated), false))
     }
-}
-
-/// Cuts a text before the first of its stop strings; whether there was one.
-pub(super) fn cut_at_stop(text: &mut String, stop: &[String]) -> bool {
-    let first = stop.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| text.find(stop.as_str())).min();
-    if let Some(at) = first {
-        text.truncate(at);
-    }
-    first.is_some()
 }

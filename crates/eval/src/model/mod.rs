@@ -1,6 +1,7 @@
 //! What is evaluated: something that gives text a likelihood and writes text.
 
 pub mod local;
+pub mod server;
 
 use serde::{Deserialize, Serialize};
 use smolt_run::error::{Exit, ExitKind};
@@ -118,6 +119,15 @@ impl ExitKind for ModelError {
     fn exit(&self) -> Exit {
         Exit::BadInput
     }
+}
+
+/// Cuts a text before the first of its stop strings; whether there was one.
+fn cut_at_stop(text: &mut String, stop: &[String]) -> bool {
+    let first = stop.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| text.find(stop.as_str())).min();
+    if let Some(at) = first {
+        text.truncate(at);
+    }
+    first.is_some()
 }
 
 /// Called with the number of requests that are done.
