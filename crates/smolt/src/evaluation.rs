@@ -163,7 +163,7 @@ pub(crate) fn items(
     Ok(items)
 }
 
-fn local<'a>(
+pub(crate) fn local<'a>(
     folder: &'a ModelFolder,
     cpu: &'a Cpu,
     precision: Precision,
