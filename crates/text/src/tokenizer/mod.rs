@@ -158,7 +158,7 @@ impl Tokenizer {
 
     fn encode_bytes(&self, bytes: &[u8]) -> Vec<u32> {
         match &self.inner.fallback {
-            Fallback::Bytes(ids) => bytes.iter().map(|&b| ids[usize::from(b)]).collect(),
+            Fallback::Bytes(ids) => bytes.iter().filter_map(|&b| ids[usize::from(b)]).collect(),
             Fallback::Unknown(id) if !bytes.is_empty() => id.iter().copied().collect(),
             Fallback::Unknown(_) => Vec::new(),
         }

@@ -37,8 +37,9 @@ pub(super) enum Decoding {
 
 /// What a tokenizer falls back to when the file's own pattern fails on a text.
 pub(super) enum Fallback {
-    /// The token of each single byte.
-    Bytes(Vec<u32>),
+    /// The token of each single byte. A published vocabulary may lack some that its training text never had (SmolLM2's
+    /// lacks 21 of control characters and planes beyond Unicode's): text loses them, as with PyPI's tokenizers.
+    Bytes(Vec<Option<u32>>),
     /// The unknown token, if there is one.
     Unknown(Option<u32>),
 }
@@ -159,8 +160,8 @@ fn byte_of(token: &str) -> Option<u8> {
 }
 
 /// The ids of `<0x00>` to `<0xFF>`, if the vocabulary has them all.
-fn byte_tokens(ids: &HashMap<String, u32>) -> Option<Vec<u32>> {
-    (0..=u8::MAX).map(|byte| ids.get(&format!("<0x{byte:02X}>")).copied()).collect()
+fn byte_tokens(ids: &HashMap<String, u32>) -> Option<Vec<Option<u32>>> {
+    (0..=u8::MAX).map(|byte| ids.get(&format!("<0x{byte:02X}>")).copied().map(Some)).collect()
 }
 
 struct Reader<'a> {
@@ -306,16 +307,16 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// With every byte in the vocabulary no text can fail to encode.
-    fn byte_ids(&self, ids: &HashMap<String, u32>) -> Result<Vec<u32>, TokenizerError> {
+    /// The tokens of single bytes, of which the printable ASCII ones must be there.
+    fn byte_ids(&self, ids: &HashMap<String, u32>) -> Result<Vec<Option<u32>>, TokenizerError> {
         let alphabet = Alphabet::new();
-        (0..=u8::MAX)
-            .map(|byte| {
-                ids.get(&alphabet.spell(&[byte]))
-                    .copied()
-                    .ok_or_else(|| self.unsupported(format!("its vocabulary lacks the byte {byte:#04x}")))
-            })
-            .collect()
+        let of = |byte: u8| match ids.get(&alphabet.spell(&[byte])).copied() {
+            None if byte.is_ascii_graphic() || byte == b' ' || byte == b'\n' => {
+                Err(self.unsupported(format!("its vocabulary lacks the byte {byte:#04x}")))
+            }
+            id => Ok(id),
+        };
+        (0..=u8::MAX).map(of).collect()
     }
 
     fn added_tokens(
