@@ -169,9 +169,12 @@ pub(crate) fn local<'a>(
     precision: Precision,
     template: Option<&'a ChatTemplate>,
 ) -> LocalModel<'a> {
-    let capacity = folder.loaded.model.config().max_position_embeddings;
     LocalModel {
-        decoder: folder.decoder(cpu, precision, SLOTS, capacity),
+        cpu,
+        model: &folder.loaded.model,
+        weights: &folder.loaded.weights,
+        precision,
+        slots: SLOTS,
         tokenizer: &folder.tokenizer,
         template,
         bos: Bos::Tokenizer,
