@@ -79,6 +79,11 @@ pub(super) fn parse(json: &[u8], path: &Path) -> Result<Parsed, TokenizerError> 
         _ => byte_tokens(&ids).map_or(Fallback::Unknown(unknown), Fallback::Bytes),
     };
     let added = reader.added_tokens(&value, &mut pieces, &mut ids)?;
+    if let Fallback::Bytes(bytes) = &fallback
+        && kind == Kind::ByteLevel
+    {
+        lend_bytes(&mut value["model"]["vocab"], bytes, pieces.len());
+    }
     let canonical = serde_json::to_string(&value).map_err(|e| reader.damaged(e))?;
     let decoder = reader.guard(|| tokenizers::from_json(&canonical))?.map_err(|e| reader.unsupported(e))?;
     drop(canonical);
@@ -162,6 +167,17 @@ fn byte_of(token: &str) -> Option<u8> {
 /// The ids of `<0x00>` to `<0xFF>`, if the vocabulary has them all.
 fn byte_tokens(ids: &HashMap<String, u32>) -> Option<Vec<Option<u32>>> {
     (0..=u8::MAX).map(|byte| ids.get(&format!("<0x{byte:02X}>")).copied().map(Some)).collect()
+}
+
+/// The engine wants a token for every byte. Those that the vocabulary lacks get ids beyond it, which
+/// [`Tokenizer::encode`](super::Tokenizer::encode) leaves out.
+fn lend_bytes(vocab: &mut Value, bytes: &[Option<u32>], mut next: usize) {
+    let Some(vocab) = vocab.as_object_mut() else { return };
+    let alphabet = Alphabet::new();
+    for byte in (0..=u8::MAX).filter(|&byte| bytes[usize::from(byte)].is_none()) {
+        vocab.insert(alphabet.spell(&[byte]), next.into());
+        next += 1;
+    }
 }
 
 struct Reader<'a> {
