@@ -257,7 +257,7 @@ fn score_candidates(
     Ok(samples)
 }
 
-fn sample(item: &Item, prompt: String) -> Sample {
+pub(crate) fn sample(item: &Item, prompt: String) -> Sample {
     Sample {
         id: item.id.clone(),
         row: item.row,
@@ -369,7 +369,7 @@ fn scores(samples: &[&Sample]) -> BTreeMap<String, Score> {
 }
 
 /// The error that fits the values: of clusters where every item has one, of shares where all are right or wrong.
-fn score(values: &[f64], clusters: &[&str]) -> Score {
+pub(crate) fn score(values: &[f64], clusters: &[&str]) -> Score {
     if clusters.len() == values.len()
         && let Ok(score) = Score::clustered(values, clusters)
     {
