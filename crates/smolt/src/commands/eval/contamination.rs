@@ -4,7 +4,7 @@ use super::Asked;
 use crate::contamination::{Corpus, Search, measure};
 use crate::device::DeviceArgs;
 use crate::output::{self, thousands};
-use crate::{Outcome, commands::data::percent};
+use crate::Outcome;
 use smolt_eval::contamination::{Contamination, Effect, Found};
 use smolt_run::error::Failure;
 use std::collections::BTreeMap;
@@ -70,6 +70,11 @@ pub(super) fn run(args: &Args) -> Outcome {
         output::line(table(&measured));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// `12.3` for a share of 0.123.
+fn percent(share: f64) -> String {
+    format!("{:.1}", 100.0 * share)
 }
 
 fn table(measured: &BTreeMap<String, Contamination>) -> String {
