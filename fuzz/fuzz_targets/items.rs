@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| smolt_eval::task::fuzz_items(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| smolt_eval::items::fuzz_items(data));

@@ -206,7 +206,7 @@ fn read_split(
     let mut hasher = blake3::Hasher::new();
     for input in inputs {
         let format = Format::of_name(&input.name).unwrap_or(Format::Jsonl);
-        for row in rows::rows(input, format, &ReadOptions::default()).map_err(data)? {
+        for row in rows(input, format, &ReadOptions::default()).map_err(data)? {
             let row = row.map_err(data)?;
             hasher.update(serde_json::to_string(&row).unwrap_or_default().as_bytes());
             all.push(row);

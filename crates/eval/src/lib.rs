@@ -3,6 +3,7 @@
 pub mod access;
 pub mod baselines;
 pub mod checks;
+pub mod chrf;
 pub mod compare;
 pub mod contamination;
 pub mod dataset;

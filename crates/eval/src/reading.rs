@@ -26,7 +26,9 @@ pub struct Reading {
 /// Reads the documents of one file.
 pub fn read(path: &str, texts: &[String], model: &mut dyn Model, on_done: OnDone<'_>) -> Result<Reading, ModelError> {
     let mut hasher = blake3::Hasher::new();
-    texts.iter().for_each(|text| drop(hasher.update(text.as_bytes())));
+    for text in texts {
+        hasher.update(text.as_bytes());
+    }
     let scores = model.read(texts, on_done)?;
     let (bits_per_byte, stderr) = ratio(&scores);
     Ok(Reading {

@@ -15,7 +15,6 @@ use smolt_eval::record::{self, ModelRecord, Results, TaskResult};
 use smolt_eval::stats::Score;
 use smolt_eval::task::pose::{Item, pose};
 use smolt_eval::task::{Formulation, Task};
-use smolt_infer::score::Reuse;
 use smolt_run::error::{Failure, FileError};
 use smolt_run::progress::Progress;
 use smolt_run::{hash, resources};
@@ -212,7 +211,6 @@ fn local<'a>(
         template,
         bos: Bos::Tokenizer,
         end_tokens: folder.stop_tokens(),
-        reuse: Reuse::Prefix,
     }
 }
 

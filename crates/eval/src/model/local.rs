@@ -2,8 +2,7 @@
 
 use super::{Continuation, Finish, Generated, Model, ModelError, OnDone, Prompt, Request, Scored, TextScore, Writing};
 use smolt_infer::sampling::Sampling;
-use smolt_infer::score::{Question, Reuse, rolling, score};
-use smolt_infer::{Decoder, Settings, generate};
+use smolt_infer::{Choice, Decoder, Question, Settings, generate, rolling, score};
 use smolt_text::template::ChatTemplate;
 use smolt_text::tokenizer::Tokenizer;
 use std::ops::ControlFlow;
@@ -30,8 +29,6 @@ pub struct LocalModel<'m> {
     pub bos: Bos,
     /// Tokens that end an answer; the first also stands before text that has nothing before it.
     pub end_tokens: Vec<u32>,
-    /// Share prefixes of prompts in the cache; off only to measure what it brings.
-    pub reuse: Reuse,
 }
 
 impl LocalModel<'_> {
@@ -114,11 +111,11 @@ impl Model for LocalModel<'_> {
         let posed = requests.iter().map(|request| self.question(request)).collect::<Result<Vec<_>, _>>()?;
         let (questions, dropped): (Vec<Question>, Vec<usize>) = posed.into_iter().unzip();
         let mut done = 0;
-        let scores = score(&mut self.decoder, &questions, self.reuse, |_, _| {
+        let scores = score(&mut self.decoder, &questions, |_, _| {
             done += 1;
             on_done(done);
         })?;
-        let continuation = |choice: smolt_infer::score::Choice| Continuation {
+        let continuation = |choice: Choice| Continuation {
             log_likelihood: choice.log_likelihood,
             tokens: choice.tokens.len(),
             greedy: choice.greedy,
@@ -171,7 +168,7 @@ impl Model for LocalModel<'_> {
         for dropped_tokens in dropped {
             let of_prompt = all.by_ref().take(writing.samples).map(|((answer, mut text), mut stream)| {
                 let finish = match answer.finish {
-                    smolt_infer::Finish::StopToken => Finish::EndToken,
+                    smolt_infer::Finish::Stop => Finish::EndToken,
                     smolt_infer::Finish::Caller => Finish::StopString,
                     smolt_infer::Finish::Length => Finish::Length,
                 };
@@ -188,15 +185,20 @@ impl Model for LocalModel<'_> {
     }
 
     fn read(&mut self, texts: &[String], on_done: OnDone<'_>) -> Result<Vec<TextScore>, ModelError> {
-        let mut scores = Vec::with_capacity(texts.len());
-        for (i, text) in texts.iter().enumerate() {
-            let tokens = self.tokenizer.encode(text, false);
-            let logs = rolling(&mut self.decoder, self.prefix_token()?, &tokens)?;
-            let log_likelihood = logs.iter().map(|&ln| f64::from(ln)).sum();
-            scores.push(TextScore { log_likelihood, tokens: tokens.len(), bytes: text.len() });
-            on_done(i + 1);
-        }
-        Ok(scores)
+        let encoded: Vec<Vec<u32>> = texts.iter().map(|text| self.tokenizer.encode(text, false)).collect();
+        let total: usize = encoded.iter().map(Vec::len).sum();
+        let (mut done, prefix) = (0, self.prefix_token()?);
+        let logs = rolling(&mut self.decoder, prefix, &encoded, |tokens| {
+            done += tokens;
+            // Progress is told in texts; tokens are what takes time.
+            on_done(texts.len() * done / total.max(1));
+        })?;
+        let score = |(text, logs): (&String, Vec<f32>)| TextScore {
+            log_likelihood: logs.iter().map(|&ln| f64::from(ln)).sum(),
+            tokens: logs.len(),
+            bytes: text.len(),
+        };
+        Ok(texts.iter().zip(logs).map(score).collect())
     }
 
     fn shown(&self, prompt: &Prompt) -> Result<String, ModelError> {

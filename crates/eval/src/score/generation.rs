@@ -76,7 +76,7 @@ impl Judge {
                 hits as f64 / accepted.len().max(1) as f64
             }
             Compare::Chrf => {
-                accepted.first().map_or(0.0, |answer| crate::chrf::sentence_chrf_plus_plus(&text, answer) / 100.0)
+                accepted.first().map_or(0.0, |answer| crate::chrf::sentence(&text, answer))
             }
         }
     }
@@ -159,7 +159,7 @@ mod tests {
         let values = |text: &str| judge.judge(text, &accepted).iter().map(|j| j.value).collect::<Vec<_>>();
         assert_eq!(values("It is so.\n#### 1007"), [1.0, 1.0]);
         assert_eq!(values("The answer is $1,007."), [0.0, 1.0]);
-        assert_eq!(values("#### 1007, no, 8"), [0.0, 0.0], "the strict one takes the comma along, then removes it");
+        assert_eq!(values("#### 1007, no, 8"), [1.0, 0.0], "the comma goes along and is removed");
         assert_eq!(judge.judge("none", &accepted)[0].extracted, None);
     }
 

@@ -47,7 +47,23 @@ pub const SUITES: [Suite; 3] = [
 
 /// The files, by name.
 const FILES: &[(&str, &str)] = &[
+    ("arc_challenge", include_str!("../../tasks/arc_challenge.toml")),
+    ("arc_easy", include_str!("../../tasks/arc_easy.toml")),
+    ("belebele", include_str!("../../tasks/belebele.toml")),
+    ("commonsense_qa", include_str!("../../tasks/commonsense_qa.toml")),
+    ("flores200", include_str!("../../tasks/flores200.toml")),
+    ("global_mmlu", include_str!("../../tasks/global_mmlu.toml")),
+    ("gsm8k", include_str!("../../tasks/gsm8k.toml")),
+    ("hellaswag", include_str!("../../tasks/hellaswag.toml")),
+    ("mlmm_hellaswag", include_str!("../../tasks/mlmm_hellaswag.toml")),
+    ("mmlu", include_str!("../../tasks/mmlu.toml")),
+    ("mmlu_pro", include_str!("../../tasks/mmlu_pro.toml")),
+    ("openbookqa", include_str!("../../tasks/openbookqa.toml")),
+    ("piqa", include_str!("../../tasks/piqa.toml")),
+    ("siqa", include_str!("../../tasks/siqa.toml")),
     ("tinytown", include_str!("../../tasks/tinytown.toml")),
+    ("triviaqa", include_str!("../../tasks/triviaqa.toml")),
+    ("winogrande", include_str!("../../tasks/winogrande.toml")),
 ];
 
 /// Names of the built-in tasks.

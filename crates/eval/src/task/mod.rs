@@ -11,6 +11,8 @@ mod template;
 pub use builtin::{SUITES, Suite, builtin, names};
 pub use template::{TemplateError, Templates};
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smolt_run::error::{Exit, ExitKind};
 use smolt_run::recipe::{Document, RecipeError};
 use std::path::Path;
@@ -245,6 +247,21 @@ impl Formulation {
             Formulation::MultipleChoice => "multiple_choice",
             Formulation::Generation => "generation",
         }
+    }
+}
+
+impl Serialize for Formulation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Formulation {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let all = [Formulation::Cloze, Formulation::MultipleChoice, Formulation::Generation];
+        let known = || D::Error::custom(format!("`{name}` is not cloze, multiple_choice or generation"));
+        all.into_iter().find(|formulation| formulation.name() == name).ok_or_else(known)
     }
 }
 

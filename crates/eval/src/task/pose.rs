@@ -3,7 +3,6 @@
 use super::template::{on_deep_stack, prompt_field, variables};
 use super::{Formulation, Sampler, Task, TemplateError, Templates};
 use minijinja::value::Value;
-use serde::{Deserialize, Serialize};
 use serde_json::Map;
 use smolt_run::error::{Exit, ExitKind};
 use smolt_run::random::Stream;
@@ -15,7 +14,7 @@ use std::sync::Arc;
 pub type Row = Map<String, serde_json::Value>;
 
 /// A solved example.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shot {
     /// The question as it would be asked.
     pub question: String,
@@ -24,7 +23,7 @@ pub struct Shot {
 }
 
 /// One question, rendered.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Item {
     /// Unique within the task.
     pub id: String,
@@ -338,7 +337,8 @@ impl Poser<'_> {
                 let index = if few_shot.sampler == Sampler::Random { 0 } else { of.row as u64 + 1 };
                 let mut stream = Stream::new(few_shot.seed, &name, index);
                 for i in 0..few_shot.count {
-                    others.swap(i, i + stream.below((others.len() - i) as u64) as usize);
+                    let left = (others.len() - i) as u64;
+                    others.swap(i, i + stream.below(left) as usize);
                 }
             }
             Sampler::Balanced => {

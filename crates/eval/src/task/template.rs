@@ -1,10 +1,12 @@
 //! Templates and expressions over the columns of a row: Jinja, as chat templates are.
 
 use super::{Formulation, MAX_SOURCE, Task};
+use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
 use regex::Regex;
 use serde_json::Map;
+use smolt_text::template::json_value;
 
 /// About one unit per instruction or 64 bytes made; rows of long documents need less.
 const FUEL: u64 = 500_000;
@@ -31,8 +33,11 @@ pub struct Templates {
 impl Default for Templates {
     fn default() -> Self {
         let mut env = Environment::new();
+        // What a template ends with is part of the prompt. These settings are always valid.
+        if let Ok(syntax) = SyntaxConfig::builder().keep_trailing_newline(true).build() {
+            env.set_syntax(syntax);
+        }
         env.set_auto_escape_callback(|_| AutoEscape::None);
-        env.set_keep_trailing_newline(true);
         env.set_undefined_behavior(UndefinedBehavior::Strict);
         env.set_debug(false);
         env.set_fuel(Some(FUEL));
@@ -134,9 +139,9 @@ pub(super) fn on_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<
 
 /// The columns of a row as variables, and others beside them.
 pub(super) fn variables(row: &Map<String, serde_json::Value>, others: &[(&str, Value)]) -> Value {
-    let columns = row.iter().map(|(name, value)| (name.clone(), Value::from_serialize(value)));
+    let columns = row.iter().map(|(name, value)| (name.clone(), json_value(value)));
     let others = others.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
-    columns.chain(others).collect()
+    Value::from_pairs(columns.chain(others))
 }
 
 fn wrong(field: &'static str, error: &Error) -> TemplateError {

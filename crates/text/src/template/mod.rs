@@ -171,8 +171,8 @@ impl ChatTemplate {
         let text = with_stack(|| {
             let mut variables =
                 vec![("tools".to_owned(), Jinja::from(())), ("documents".to_owned(), Jinja::from(()))];
-            variables.extend(extra.iter().map(|(key, value)| (key.clone(), to_jinja(value))));
-            variables.push(("messages".into(), to_jinja(&messages)));
+            variables.extend(extra.iter().map(|(key, value)| (key.clone(), json_value(value))));
+            variables.push(("messages".into(), json_value(&messages)));
             variables.push(("add_generation_prompt".into(), add_generation_prompt.into()));
             variables.push((MARKS.into(), format!("{}{}", marks.open, marks.close).into()));
             self.run(Jinja::from_pairs(variables))
@@ -278,7 +278,8 @@ fn collect_texts<'a>(value: &'a Value, out: &mut Vec<&'a str>) {
     }
 }
 
-fn to_jinja(value: &Value) -> Jinja {
+/// A JSON value as templates see it.
+pub fn json_value(value: &Value) -> Jinja {
     match value {
         Value::Null => Jinja::from(()),
         Value::Bool(b) => Jinja::from(*b),
@@ -288,8 +289,8 @@ fn to_jinja(value: &Value) -> Jinja {
             _ => Jinja::from(n.as_f64().unwrap_or(f64::NAN)),
         },
         Value::String(text) => Jinja::from(text.as_str()),
-        Value::Array(items) => items.iter().map(to_jinja).collect(),
-        Value::Object(map) => Jinja::from_pairs(map.iter().map(|(key, item)| (key.clone(), to_jinja(item)))),
+        Value::Array(items) => items.iter().map(json_value).collect(),
+        Value::Object(map) => Jinja::from_pairs(map.iter().map(|(key, item)| (key.clone(), json_value(item)))),
     }
 }
 

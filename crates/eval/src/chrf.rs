@@ -1,0 +1,3 @@
+//! Placeholder until merged.
+/// x
+pub fn sentence(_: &str, _: &str) -> f64 { 0.0 }
