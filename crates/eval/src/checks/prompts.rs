@@ -42,9 +42,10 @@ fn continuations(item: &Item) -> &[String] {
 
 /// The prompt's own question and every text that may follow it, delimiter included.
 fn joins(item: &Item) -> impl Iterator<Item = (&str, String)> {
-    let question = |i: usize| item.questions.get(i).or(item.questions.first()).map_or("", String::as_str);
-    let joined = |(i, text): (usize, &String)| (question(i), format!("{}{text}", item.delimiter));
-    continuations(item).iter().enumerate().map(joined)
+    continuations(item).iter().enumerate().map(|(i, text)| {
+        let question = item.questions.get(i).or(item.questions.first()).map_or("", String::as_str);
+        (question, format!("{}{text}", item.delimiter))
+    })
 }
 
 /// A letter that stands where a space is due: after a letter, or after the mark that ends a question.
