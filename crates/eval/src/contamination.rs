@@ -226,7 +226,7 @@ pub fn effect(metric: &str, samples: &[Sample], rows: &BTreeSet<usize>) -> Optio
     let score = |wanted: bool| {
         let (values, clusters): (Vec<f64>, Vec<Option<&str>>) = side(wanted).map(|v| (v.0, v.2)).unzip();
         let clusters: Vec<&str> = clusters.into_iter().flatten().collect();
-        crate::evaluate::score(&values, if clustered { &clusters } else { &[] })
+        Score::fitting(&values, if clustered { &clusters } else { &[] })
     };
     Some(Effect {
         metric: metric.to_owned(),

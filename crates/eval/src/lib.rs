@@ -16,6 +16,7 @@ pub mod model;
 pub mod ngram;
 pub mod reading;
 pub mod record;
+pub mod ruler;
 pub mod score;
 pub mod stats;
 pub mod task;

@@ -12,16 +12,17 @@ use smolt_eval::model::{Model, Prompt};
 use smolt_eval::lm_eval;
 use smolt_eval::reading::{self, Reading};
 use smolt_eval::record::{self, ModelRecord, Results, TaskResult};
-use smolt_eval::stats::Score;
+use smolt_eval::stats::{Score, subset};
 use smolt_eval::task::pose::{Item, pose};
 use smolt_eval::task::{Formulation, Task};
 use smolt_run::error::{Failure, FileError};
 use smolt_run::progress::Progress;
 use smolt_run::{hash, resources};
 use smolt_tensor::Cpu;
+use smolt_tensor::gemm::Precision;
 use smolt_text::template::ChatTemplate;
 use smolt_train::recipe::PrecisionSetting;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -65,8 +66,8 @@ pub(crate) fn run(job: &Job) -> Result<Results, Failure> {
         format_version: record::FORMAT_VERSION,
         smolt: env!("CARGO_PKG_VERSION").into(),
         date: now(),
-        model: describe(&folder, precision.name())?,
-        machine: format!("{} ({})", resources::cpu_model().unwrap_or_else(|| "unknown CPU".into()), cpu.isa.name()),
+        model: describe(&folder, precision)?,
+        machine: format!("{} ({})", resources::cpu_model().unwrap_or_else(|| "unknown CPU".into()), cpu.isa),
         tasks: Vec::new(),
         texts: Vec::new(),
     };
@@ -185,23 +186,19 @@ pub(crate) fn items(
 ) -> Result<Vec<Item>, Failure> {
     let mut items = pose(task, formulation, &loaded.rows, loaded.few_shot.as_deref())?;
     if let Some(limit) = limit.filter(|&limit| limit < items.len()) {
-        let ids: Vec<&str> = items.iter().map(|item| item.id.as_str()).collect();
-        let subsets: Vec<&str> = items.iter().map(|item| item.subset.as_deref().unwrap_or_default()).collect();
-        let mut chosen = smolt_eval::stats::subset::fixed(&ids, &subsets, limit).into_iter().peekable();
-        let mut at = 0;
-        items.retain(|_| {
-            let keep = chosen.next_if_eq(&at).is_some();
-            at += 1;
-            keep
-        });
+        let of = |item: &Item| (item.subset.clone().unwrap_or_default(), item.id.clone());
+        let all: Vec<(String, String)> = items.iter().map(of).collect();
+        let chosen: BTreeSet<usize> = subset::fixed(&all, limit)?.into_iter().collect();
+        let mut at = 0..;
+        items.retain(|_| at.next().is_some_and(|at| chosen.contains(&at)));
     }
     Ok(items)
 }
 
-fn local<'a>(
+pub(crate) fn local<'a>(
     folder: &'a ModelFolder,
     cpu: &'a Cpu,
-    precision: smolt_tensor::gemm::Precision,
+    precision: Precision,
     template: Option<&'a ChatTemplate>,
 ) -> LocalModel<'a> {
     let capacity = folder.loaded.model.config().max_position_embeddings;
@@ -219,7 +216,7 @@ pub(crate) fn shown(folder: Option<&ModelFolder>, item: &Item, how: &How) -> Res
     let Some(folder) = folder else { return Ok(item.prompt(item.answer.unwrap_or(0))) };
     let template = if how.chat { Some(folder.template()?) } else { None };
     let cpu = Cpu::new(1).map_err(|e| Failure::bad_input(e.to_string()))?;
-    let model = local(folder, &cpu, smolt_tensor::gemm::Precision::Fp32, template.as_ref());
+    let model = local(folder, &cpu, Precision::Fp32, template.as_ref());
     let prompt = match how.chat {
         true => Prompt::Chat(item.messages(how.system_prompt.as_deref(), 0)),
         false => Prompt::Text(item.prompt(item.answer.unwrap_or(0))),
@@ -227,7 +224,7 @@ pub(crate) fn shown(folder: Option<&ModelFolder>, item: &Item, how: &How) -> Res
     Ok(model.shown(&prompt)?)
 }
 
-fn describe(folder: &ModelFolder, precision: &str) -> Result<ModelRecord, Failure> {
+fn describe(folder: &ModelFolder, precision: Precision) -> Result<ModelRecord, Failure> {
     let config = folder.loaded.model.config();
     let step = std::fs::read(folder.path.join("state.json"))
         .ok()
@@ -237,7 +234,7 @@ fn describe(folder: &ModelFolder, precision: &str) -> Result<ModelRecord, Failur
         path: folder.path.display().to_string(),
         hash: weights_hash(&folder.path)?,
         tokenizer_hash: folder.tokenizer.hash().to_owned(),
-        precision: precision.to_owned(),
+        precision: if precision == Precision::Fp32 { "fp32" } else { "bf16" }.into(),
         context_length: config.max_position_embeddings,
         parameters: Some(folder.loaded.weights.len() as u64),
         step,
@@ -282,7 +279,7 @@ pub(crate) fn table(results: &Results) -> String {
     let mut rows = Vec::new();
     for result in &results.tasks {
         let scores = &result.scores;
-        let Score { value, stderr, .. } = scores.primary().unwrap_or(Score { value: 0.0, stderr: 0.0, n: 0 });
+        let Score { value, stderr, .. } = scores.primary().unwrap_or(Score::of([]));
         rows.push(vec![
             result.task.clone(),
             result.how.formulation.name().into(),

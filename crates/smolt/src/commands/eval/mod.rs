@@ -7,6 +7,7 @@ pub(crate) mod contamination;
 mod prompts;
 mod replicate;
 pub(crate) mod report;
+mod ruler;
 mod tasks;
 
 use crate::device::DeviceArgs;
@@ -30,6 +31,8 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Action {
+    /// Measure how long a context a model masters: RULER and needles
+    Ruler(ruler::Args),
     /// List the built-in tasks and suites
     Tasks(tasks::Args),
     /// Say whether one model is better than another, task by task
@@ -150,7 +153,7 @@ enum FormulationArg {
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
-enum Precision {
+pub(crate) enum Precision {
     Fp32,
     Bf16,
     Auto,
@@ -236,6 +239,7 @@ impl Asked {
 pub(crate) fn run(args: Args) -> Outcome {
     match args.action {
         Some(Action::Compare(args)) => compare::run(&args),
+        Some(Action::Ruler(args)) => ruler::run(&args),
         Some(Action::Tasks(args)) => tasks::run(&args),
         Some(Action::Prompts(args)) => prompts::run(&args),
         Some(Action::Check(args)) => check::run(&args),
