@@ -258,7 +258,7 @@ fn score_candidates(
     Ok(samples)
 }
 
-fn sample(item: &Item, prompt: String) -> Sample {
+pub(crate) fn sample(item: &Item, prompt: String) -> Sample {
     Sample {
         id: item.id.clone(),
         row: item.row,

@@ -1,6 +1,8 @@
 //! Asks tasks of a model folder and keeps what came of it.
 
-use crate::commands::eval::Asked;
+use crate::commands::eval::access::{Opener, Opens};
+use crate::commands::eval::{Asked, contamination};
+use crate::contamination::{Corpus, Search, measure};
 use crate::model_folder::ModelFolder;
 use crate::output;
 use smolt_eval::dataset::{self, Loaded};
@@ -20,21 +22,33 @@ use smolt_tensor::Cpu;
 use smolt_tensor::gemm::Precision;
 use smolt_text::template::ChatTemplate;
 use smolt_train::recipe::PrecisionSetting;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Sequences that share the cache.
 const SLOTS: usize = 16;
 
+/// Words of the n-grams by which contamination is told: FineMath's and open-r1's.
+const LENGTHS: [u32; 2] = [13, 8];
+
 /// An evaluation.
 pub(crate) struct Job {
     pub(crate) model: PathBuf,
     pub(crate) asked: Asked,
     pub(crate) out: Option<PathBuf>,
+    /// A run whose training data the items are looked for in.
+    pub(crate) contamination: Option<PathBuf>,
+    /// Whether held-out benchmarks may be opened.
+    pub(crate) opens: Opens,
     pub(crate) precision: PrecisionSetting,
     pub(crate) threads: usize,
     pub(crate) quiet: bool,
+}
+
+/// The time, UTC.
+pub(crate) fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// Asks everything; what the folder of results already holds is not asked again.
@@ -51,15 +65,24 @@ pub(crate) fn run(job: &Job) -> Result<Results, Failure> {
     let mut results = Results {
         format_version: record::FORMAT_VERSION,
         smolt: env!("CARGO_PKG_VERSION").into(),
-        date: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        date: now(),
         model: describe(&folder, precision)?,
         machine: format!("{} ({})", resources::cpu_model().unwrap_or_else(|| "unknown CPU".into()), cpu.isa),
         tasks: Vec::new(),
         texts: Vec::new(),
     };
     let before = job.out.as_deref().map(|out| kept(out, &results.model)).transpose()?.unwrap_or_default();
+    let found = match &job.contamination {
+        Some(run) => {
+            let search = Search { asked: &job.asked, lengths: &LENGTHS, threads: job.threads, quiet: job.quiet };
+            measure(&Corpus::of_run(run)?, &search)?
+        }
+        None => BTreeMap::new(),
+    };
     for (task, formulations) in &tasks {
         let loaded = dataset::load(task, &job.asked.sources())?;
+        let opener = Opener { path: Some(&job.model), model: Some(&results.model) };
+        let standing = job.opens.open(task, &loaded, opener)?;
         for &formulation in formulations {
             let items = items(task, formulation, &loaded, job.asked.limit())?;
             let mut result = TaskResult {
@@ -72,17 +95,26 @@ pub(crate) fn run(job: &Job) -> Result<Results, Failure> {
                 limit: job.asked.limit(),
                 scores: summarise(task, formulation, &items, &[]),
                 contamination: None,
+                standing: standing.clone(),
                 seconds: 0.0,
             };
             let known = before.iter().find(|b| b.name() == result.name() && b.comparable(&result).is_ok());
-            if let Some(known) = known {
-                results.tasks.push(known.clone());
+            if let (Some(known), Some(out)) = (known, &job.out) {
+                let mut known = TaskResult { standing: standing.clone(), ..known.clone() };
+                if let Some(found) = found.get(&task.name) {
+                    let path = record::samples_path(out, &task.name, formulation);
+                    let samples = record::read_samples(&path)?;
+                    known.contamination = Some(found.clone().with_effect(&known.scores.primary, &samples));
+                }
+                results.tasks.push(known);
                 continue;
             }
             let started = Instant::now();
             let samples = ask(task, &items, &result.how, &mut model, job.quiet)?;
             result.scores = summarise(task, formulation, &items, &samples);
             result.seconds = started.elapsed().as_secs_f64();
+            let primary = &result.scores.primary;
+            result.contamination = found.get(&task.name).map(|found| found.clone().with_effect(primary, &samples));
             results.tasks.push(result);
             if let Some(out) = &job.out {
                 record::write_samples(&record::samples_path(out, &task.name, formulation), &samples)?;
@@ -245,7 +277,7 @@ fn kept(out: &Path, model: &ModelRecord) -> Result<Vec<TaskResult>, Failure> {
 
 /// The scores for people: each with its error and what a guess scores.
 pub(crate) fn table(results: &Results) -> String {
-    let header = ["task", "formulation", "shots", "items", "score", "value", "±", "random", "most frequent"];
+    let header = ["task", "formulation", "shots", "items", "score", "value", "±", "random", "most frequent", "contaminated"];
     let percent = |x: f64| format!("{:.1}", 100.0 * x);
     let mut rows = Vec::new();
     for result in &results.tasks {
@@ -261,6 +293,7 @@ pub(crate) fn table(results: &Results) -> String {
             percent(stderr),
             percent(scores.random_baseline),
             scores.most_frequent.map_or("-".into(), percent),
+            result.contamination.as_ref().map_or("not measured".into(), |of| of.summary()),
         ]);
     }
     let mut text = if rows.is_empty() { String::new() } else { output::table(&header, &rows) };
@@ -269,6 +302,12 @@ pub(crate) fn table(results: &Results) -> String {
         text += &format!("\n{}", output::table(&["text", "documents", "bytes", "tokens", "bits per byte", "±"], &rows));
     }
     for result in &results.tasks {
+        if result.held_out {
+            text += &format!("\n{}: {}", result.name(), result.standing);
+        }
+        for line in contamination::lines(&result.name(), result.contamination.as_ref()) {
+            text += &format!("\n{line}");
+        }
         let counts = &result.scores.counts;
         let said = [
             (counts.truncated_prompts, "prompts cut to fit the context"),

@@ -233,7 +233,7 @@ impl Model for LocalModel<'_> {
 }
 
 /// Cuts a text before the first of its stop strings; whether there was one.
-pub(super) fn cut_at_stop(text: &mut String, stop: &[String]) -> bool {
+pub(crate) fn cut_at_stop(text: &mut String, stop: &[String]) -> bool {
     let first = stop.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| text.find(stop.as_str())).min();
     if let Some(at) = first {
         text.truncate(at);
