@@ -225,8 +225,8 @@ pub fn effect(metric: &str, samples: &[Sample], rows: &BTreeSet<usize>) -> Optio
     let share = dirty.n as f64 / values.len() as f64;
     let score = |wanted: bool| {
         let (values, clusters): (Vec<f64>, Vec<Option<&str>>) = side(wanted).map(|v| (v.0, v.2)).unzip();
-        let clusters: Vec<&str> = clusters.into_iter().flatten().collect();
-        Score::fitting(&values, if clustered { &clusters } else { &[] })
+        let clusters: Vec<&str> = clusters.into_iter().flatten().filter(|_| clustered).collect();
+        Score::fitting(&values, &clusters)
     };
     Some(Effect {
         metric: metric.to_owned(),
