@@ -65,14 +65,18 @@ pub fn fuzz_parquet(data: &[u8]) {
 
 /// Any bytes as a file of rows, of every format that has some.
 pub fn fuzz_rows(data: &[u8]) {
-    let options = ReadOptions { max_record: 1 << 16, on_damage: OnDamage::Continue, ..ReadOptions::default() };
+    let options =
+        ReadOptions { max_record: 1 << 16, on_damage: OnDamage::Continue, ..ReadOptions::default() };
     for format in [Format::Jsonl, Format::Csv, Format::Tsv, Format::Parquet] {
-        let Ok(mut rows) = format::rows(Input::bytes("fuzz", data.to_vec()), format, &options) else { continue };
+        let Ok(mut rows) = format::rows(Input::bytes("fuzz", data.to_vec()), format, &options) else {
+            continue;
+        };
         while let Some(item) = rows.next() {
             match item {
                 // What was read can be written and read back.
                 Ok(row) => {
-                    let json = serde_json::to_string(&row).map(|json| serde_json::from_str::<format::Row>(&json));
+                    let json =
+                        serde_json::to_string(&row).map(|json| serde_json::from_str::<format::Row>(&json));
                     assert!(matches!(json, Ok(Ok(again)) if again == row));
                 }
                 Err(error) if error.is_recoverable() => {}

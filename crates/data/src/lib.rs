@@ -21,4 +21,6 @@ pub mod validation;
 
 pub use error::Error;
 #[doc(hidden)]
-pub use fuzz::{fuzz_archive, fuzz_csv, fuzz_ids, fuzz_jsonl, fuzz_parquet, fuzz_rows, fuzz_shard, fuzz_warc};
+pub use fuzz::{
+    fuzz_archive, fuzz_csv, fuzz_ids, fuzz_jsonl, fuzz_parquet, fuzz_rows, fuzz_shard, fuzz_warc,
+};

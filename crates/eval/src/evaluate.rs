@@ -1,13 +1,14 @@
 //! One task, one formulation, one model: ask, judge, sum up.
 
 use crate::baselines;
+use crate::chrf::{self, Variant};
 use crate::model::{Generated, Model, ModelError, Prompt, Request, Scored, Writing};
 use crate::score::choice::pick;
 use crate::score::generation::{Judge, Judged};
 use crate::score::reasoning::{self, Reasoning};
 use crate::stats::Score;
 use crate::task::pose::{Item, PoseError};
-use crate::task::{Formulation, Task};
+use crate::task::{Compare, Formulation, Task};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -257,7 +258,7 @@ fn score_candidates(
     Ok(samples)
 }
 
-fn sample(item: &Item, prompt: String) -> Sample {
+pub(crate) fn sample(item: &Item, prompt: String) -> Sample {
     Sample {
         id: item.id.clone(),
         row: item.row,
@@ -333,9 +334,16 @@ pub fn summarise(task: &Task, formulation: Formulation, items: &[Item], samples:
         macro_average.entry(metric.clone()).or_default().push(*score);
     }
     let choices = formulation != Formulation::Generation;
+    let mut metrics = scores(&all);
+    if !choices && task.generation.as_ref().is_some_and(|form| form.metric == Compare::Chrf) {
+        // chrF of a corpus is not the mean of its sentences; their spread is still the best guess of its error.
+        for (name, score) in &mut metrics {
+            score.value = corpus_chrf(name, samples);
+        }
+    }
     TaskScores {
         items: samples.len(),
-        metrics: scores(&all),
+        metrics,
         primary: task.primary(formulation),
         subsets,
         macro_average: macro_average.into_iter().map(|(m, s)| (m, Score::macro_average(&s))).collect(),
@@ -343,6 +351,16 @@ pub fn summarise(task: &Task, formulation: Formulation, items: &[Item], samples:
         most_frequent: choices.then(|| baselines::most_frequent_of(items)),
         counts: counts(samples),
     }
+}
+
+/// chrF++ of all that was extracted for a score.
+fn corpus_chrf(metric: &str, samples: &[Sample]) -> f64 {
+    let pairs = samples.iter().flat_map(|sample| {
+        let reference = sample.answers.first().map_or("", String::as_str);
+        let judged = sample.written.iter().flat_map(|written| &written.judged).filter(|j| j.metric == metric);
+        judged.map(move |j| (j.extracted.as_deref().unwrap_or(""), reference))
+    });
+    chrf::corpus(Variant::ChrfPlusPlus, pairs) / 100.0
 }
 
 fn counts(samples: &[Sample]) -> Counts {
@@ -365,20 +383,5 @@ fn scores(samples: &[&Sample]) -> BTreeMap<String, Score> {
             clusters.extend(sample.cluster.as_deref());
         }
     }
-    values.into_iter().map(|(metric, (values, clusters))| (metric.to_owned(), score(&values, &clusters))).collect()
-}
-
-/// The error that fits the values: of clusters where every item has one, of shares where all are right or wrong.
-fn score(values: &[f64], clusters: &[&str]) -> Score {
-    if clusters.len() == values.len()
-        && let Ok(score) = Score::clustered(values, clusters)
-    {
-        return score;
-    }
-    let binary = values.iter().all(|&value| value == 0.0 || value == 1.0);
-    // Of a single value there is no spread; its error is that of a share.
-    match Score::mean(values) {
-        Ok(score) if !binary => score,
-        _ => Score { value: values.iter().sum::<f64>() / values.len().max(1) as f64, ..Score::of(values.iter().map(|&v| v == 1.0)) },
-    }
+    values.into_iter().map(|(metric, (values, clusters))| (metric.to_owned(), Score::fitting(&values, &clusters))).collect()
 }

@@ -7,6 +7,8 @@
 //! each prompt after them), `--choices`, `--choice` (tokens of each), `--slots`, `--threads`, `--bf16` (0 or 1),
 //! `--rolling` (tokens of a text to score by windows), and of the model `--dim`, `--layers`, `--ffn`, `--heads`,
 //! `--kv-heads`, `--vocab`; or `--model FOLDER`.
+//!
+//! Examples are built with the checks of tests: scratch memory is filled before each use, which all figures pay alike.
 
 use smolt_arch::{ModelConfig, ModelType};
 use smolt_infer::{Choice, Decoder, Question, Reuse, rolling, score};

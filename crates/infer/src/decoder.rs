@@ -6,7 +6,7 @@ use smolt_model::transformer::DecodePass;
 use smolt_tensor::Cpu;
 use smolt_tensor::gemm::{FEW_ROWS, Precision};
 use smolt_tensor::ops::linear_log_probs::{LogProb, Query};
-use smolt_tensor::tape::{KvCache, Run};
+use smolt_tensor::tape::{KvCache, Run, Var};
 use std::cmp::Reverse;
 
 /// Rows fed to the model at once; more are fed in pieces. So many that packing the weights, which each pass does anew,
@@ -276,15 +276,13 @@ fn shape(rows: usize, wide: bool) -> usize {
 
 /// Fills the inputs of a pass, the rest with padding.
 fn fill(pass: &mut DecodePass, rows: &[Row]) {
-    let inputs: [(_, fn(&Row) -> u32, u32); 3] = [
-        (pass.tokens, |row| row.token, 0),
-        (pass.slots, |row| row.slot, u32::MAX),
-        (pass.positions, |row| row.position, 0),
-    ];
-    for (input, value, padding) in inputs {
+    let mut set = |input: Var, value: fn(&Row) -> u32, padding: u32| {
         let values = rows.iter().map(value).chain(std::iter::repeat(padding));
         pass.program.input_mut(input).iter_mut().zip(values).for_each(|(to, value)| *to = value);
-    }
+    };
+    set(pass.tokens, |row| row.token, 0);
+    set(pass.slots, |row| row.slot, u32::MAX);
+    set(pass.positions, |row| row.position, 0);
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Asks tasks of a model folder and keeps what came of it.
 
-use crate::commands::eval::Asked;
+use crate::commands::eval::access::{Opener, Opens};
+use crate::commands::eval::{Asked, contamination};
+use crate::contamination::{Corpus, Search, measure};
 use crate::model_folder::ModelFolder;
 use crate::output;
 use smolt_eval::dataset::{self, Loaded};
@@ -10,29 +12,43 @@ use smolt_eval::model::{Model, Prompt};
 use smolt_eval::lm_eval;
 use smolt_eval::reading::{self, Reading};
 use smolt_eval::record::{self, ModelRecord, Results, TaskResult};
-use smolt_eval::stats::Score;
+use smolt_eval::stats::{Score, subset};
 use smolt_eval::task::pose::{Item, pose};
 use smolt_eval::task::{Formulation, Task};
 use smolt_run::error::{Failure, FileError};
 use smolt_run::progress::Progress;
 use smolt_run::{hash, resources};
 use smolt_tensor::Cpu;
+use smolt_tensor::gemm::Precision;
 use smolt_text::template::ChatTemplate;
 use smolt_train::recipe::PrecisionSetting;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Sequences that share the cache.
 const SLOTS: usize = 16;
 
+/// Words of the n-grams by which contamination is told: FineMath's and open-r1's.
+const LENGTHS: [u32; 2] = [13, 8];
+
 /// An evaluation.
 pub(crate) struct Job {
     pub(crate) model: PathBuf,
     pub(crate) asked: Asked,
     pub(crate) out: Option<PathBuf>,
+    /// A run whose training data the items are looked for in.
+    pub(crate) contamination: Option<PathBuf>,
+    /// Whether held-out benchmarks may be opened.
+    pub(crate) opens: Opens,
     pub(crate) precision: PrecisionSetting,
     pub(crate) threads: usize,
     pub(crate) quiet: bool,
+}
+
+/// The time, UTC.
+pub(crate) fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// Asks everything; what the folder of results already holds is not asked again.
@@ -49,15 +65,24 @@ pub(crate) fn run(job: &Job) -> Result<Results, Failure> {
     let mut results = Results {
         format_version: record::FORMAT_VERSION,
         smolt: env!("CARGO_PKG_VERSION").into(),
-        date: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        model: describe(&folder, precision.name())?,
-        machine: format!("{} ({})", resources::cpu_model().unwrap_or_else(|| "unknown CPU".into()), cpu.isa.name()),
+        date: now(),
+        model: describe(&folder, precision)?,
+        machine: format!("{} ({})", resources::cpu_model().unwrap_or_else(|| "unknown CPU".into()), cpu.isa),
         tasks: Vec::new(),
         texts: Vec::new(),
     };
     let before = job.out.as_deref().map(|out| kept(out, &results.model)).transpose()?.unwrap_or_default();
+    let found = match &job.contamination {
+        Some(run) => {
+            let search = Search { asked: &job.asked, lengths: &LENGTHS, threads: job.threads, quiet: job.quiet };
+            measure(&Corpus::of_run(run)?, &search)?
+        }
+        None => BTreeMap::new(),
+    };
     for (task, formulations) in &tasks {
         let loaded = dataset::load(task, &job.asked.sources())?;
+        let opener = Opener { path: Some(&job.model), model: Some(&results.model) };
+        let standing = job.opens.open(task, &loaded, opener)?;
         for &formulation in formulations {
             let items = items(task, formulation, &loaded, job.asked.limit())?;
             let mut result = TaskResult {
@@ -70,17 +95,26 @@ pub(crate) fn run(job: &Job) -> Result<Results, Failure> {
                 limit: job.asked.limit(),
                 scores: summarise(task, formulation, &items, &[]),
                 contamination: None,
+                standing: standing.clone(),
                 seconds: 0.0,
             };
             let known = before.iter().find(|b| b.name() == result.name() && b.comparable(&result).is_ok());
-            if let Some(known) = known {
-                results.tasks.push(known.clone());
+            if let (Some(known), Some(out)) = (known, &job.out) {
+                let mut known = TaskResult { standing: standing.clone(), ..known.clone() };
+                if let Some(found) = found.get(&task.name) {
+                    let path = record::samples_path(out, &task.name, formulation);
+                    let samples = record::read_samples(&path)?;
+                    known.contamination = Some(found.clone().with_effect(&known.scores.primary, &samples));
+                }
+                results.tasks.push(known);
                 continue;
             }
             let started = Instant::now();
             let samples = ask(task, &items, &result.how, &mut model, job.quiet)?;
             result.scores = summarise(task, formulation, &items, &samples);
             result.seconds = started.elapsed().as_secs_f64();
+            let primary = &result.scores.primary;
+            result.contamination = found.get(&task.name).map(|found| found.clone().with_effect(primary, &samples));
             results.tasks.push(result);
             if let Some(out) = &job.out {
                 record::write_samples(&record::samples_path(out, &task.name, formulation), &samples)?;
@@ -152,28 +186,27 @@ pub(crate) fn items(
 ) -> Result<Vec<Item>, Failure> {
     let mut items = pose(task, formulation, &loaded.rows, loaded.few_shot.as_deref())?;
     if let Some(limit) = limit.filter(|&limit| limit < items.len()) {
-        let ids: Vec<&str> = items.iter().map(|item| item.id.as_str()).collect();
-        let subsets: Vec<&str> = items.iter().map(|item| item.subset.as_deref().unwrap_or_default()).collect();
-        let mut chosen = smolt_eval::stats::subset::fixed(&ids, &subsets, limit).into_iter().peekable();
-        let mut at = 0;
-        items.retain(|_| {
-            let keep = chosen.next_if_eq(&at).is_some();
-            at += 1;
-            keep
-        });
+        let of = |item: &Item| (item.subset.clone().unwrap_or_default(), item.id.clone());
+        let all: Vec<(String, String)> = items.iter().map(of).collect();
+        let chosen: BTreeSet<usize> = subset::fixed(&all, limit)?.into_iter().collect();
+        let mut at = 0..;
+        items.retain(|_| at.next().is_some_and(|at| chosen.contains(&at)));
     }
     Ok(items)
 }
 
-fn local<'a>(
+pub(crate) fn local<'a>(
     folder: &'a ModelFolder,
     cpu: &'a Cpu,
-    precision: smolt_tensor::gemm::Precision,
+    precision: Precision,
     template: Option<&'a ChatTemplate>,
 ) -> LocalModel<'a> {
-    let capacity = folder.loaded.model.config().max_position_embeddings;
     LocalModel {
-        decoder: folder.decoder(cpu, precision, SLOTS, capacity),
+        cpu,
+        model: &folder.loaded.model,
+        weights: &folder.loaded.weights,
+        precision,
+        slots: SLOTS,
         tokenizer: &folder.tokenizer,
         template,
         bos: Bos::Tokenizer,
@@ -186,7 +219,7 @@ pub(crate) fn shown(folder: Option<&ModelFolder>, item: &Item, how: &How) -> Res
     let Some(folder) = folder else { return Ok(item.prompt(item.answer.unwrap_or(0))) };
     let template = if how.chat { Some(folder.template()?) } else { None };
     let cpu = Cpu::new(1).map_err(|e| Failure::bad_input(e.to_string()))?;
-    let model = local(folder, &cpu, smolt_tensor::gemm::Precision::Fp32, template.as_ref());
+    let model = local(folder, &cpu, Precision::Fp32, template.as_ref());
     let prompt = match how.chat {
         true => Prompt::Chat(item.messages(how.system_prompt.as_deref(), 0)),
         false => Prompt::Text(item.prompt(item.answer.unwrap_or(0))),
@@ -194,7 +227,7 @@ pub(crate) fn shown(folder: Option<&ModelFolder>, item: &Item, how: &How) -> Res
     Ok(model.shown(&prompt)?)
 }
 
-fn describe(folder: &ModelFolder, precision: &str) -> Result<ModelRecord, Failure> {
+fn describe(folder: &ModelFolder, precision: Precision) -> Result<ModelRecord, Failure> {
     let config = folder.loaded.model.config();
     let step = std::fs::read(folder.path.join("state.json"))
         .ok()
@@ -204,7 +237,7 @@ fn describe(folder: &ModelFolder, precision: &str) -> Result<ModelRecord, Failur
         path: folder.path.display().to_string(),
         hash: weights_hash(&folder.path)?,
         tokenizer_hash: folder.tokenizer.hash().to_owned(),
-        precision: precision.to_owned(),
+        precision: if precision == Precision::Fp32 { "fp32" } else { "bf16" }.into(),
         context_length: config.max_position_embeddings,
         parameters: Some(folder.loaded.weights.len() as u64),
         step,
@@ -244,12 +277,12 @@ fn kept(out: &Path, model: &ModelRecord) -> Result<Vec<TaskResult>, Failure> {
 
 /// The scores for people: each with its error and what a guess scores.
 pub(crate) fn table(results: &Results) -> String {
-    let header = ["task", "formulation", "shots", "items", "score", "value", "±", "random", "most frequent"];
+    let header = ["task", "formulation", "shots", "items", "score", "value", "±", "random", "most frequent", "contaminated"];
     let percent = |x: f64| format!("{:.1}", 100.0 * x);
     let mut rows = Vec::new();
     for result in &results.tasks {
         let scores = &result.scores;
-        let Score { value, stderr, .. } = scores.primary().unwrap_or(Score { value: 0.0, stderr: 0.0, n: 0 });
+        let Score { value, stderr, .. } = scores.primary().unwrap_or(Score::of([]));
         rows.push(vec![
             result.task.clone(),
             result.how.formulation.name().into(),
@@ -260,6 +293,7 @@ pub(crate) fn table(results: &Results) -> String {
             percent(stderr),
             percent(scores.random_baseline),
             scores.most_frequent.map_or("-".into(), percent),
+            result.contamination.as_ref().map_or("not measured".into(), |of| of.summary()),
         ]);
     }
     let mut text = if rows.is_empty() { String::new() } else { output::table(&header, &rows) };
@@ -268,6 +302,12 @@ pub(crate) fn table(results: &Results) -> String {
         text += &format!("\n{}", output::table(&["text", "documents", "bytes", "tokens", "bits per byte", "±"], &rows));
     }
     for result in &results.tasks {
+        if result.held_out {
+            text += &format!("\n{}: {}", result.name(), result.standing);
+        }
+        for line in contamination::lines(&result.name(), result.contamination.as_ref()) {
+            text += &format!("\n{line}");
+        }
         let counts = &result.scores.counts;
         let said = [
             (counts.truncated_prompts, "prompts cut to fit the context"),

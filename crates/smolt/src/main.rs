@@ -1,6 +1,7 @@
 //! The binary: one file per command, argument parsing and printing only.
 
 mod commands;
+mod contamination;
 mod curation;
 mod device;
 mod evaluate;

@@ -11,6 +11,7 @@ mod error;
 mod files;
 mod kind;
 mod plan;
+mod progress;
 mod read;
 mod shard;
 mod tally;
@@ -18,11 +19,13 @@ mod tally;
 mod tests;
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::Thread;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use smolt_data::format;
 use smolt_run::launcher::Rank;
 use smolt_run::{hash, recipe, signal};
 use smolt_store::Store;
@@ -39,6 +42,7 @@ use crate::analysis::Analysis;
 use crate::dedup::{Sources, Space};
 use crate::recipe::{Curation, Places};
 use files::{make_folder, read_json, read_tally, write_json};
+use progress::PassProgress;
 use shard::{Documents, Pass};
 
 /// Where and with what a curation runs.
@@ -85,6 +89,9 @@ struct Started {
     key: String,
 }
 
+/// How often progress is told.
+const TELL: Duration = Duration::from_millis(250);
+
 /// How often a waiting rank looks.
 const POLL: Duration = Duration::from_millis(200);
 
@@ -127,6 +134,16 @@ fn run_chain(
     engine.end()
 }
 
+/// Ends the thread that tells progress.
+struct EndTelling<'a>(&'a AtomicBool, Thread);
+
+impl Drop for EndTelling<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+        self.1.unpark();
+    }
+}
+
 impl Engine<'_> {
     fn leads(&self) -> bool {
         self.options.rank.rank == 0
@@ -163,23 +180,35 @@ impl Engine<'_> {
         let total: u64 = mine.iter().map(|&shard| self.shards[shard].bytes()).sum();
         let outer = self.options.threads.min(mine.len()).max(1);
         let inner = (self.options.threads / outer).max(1);
-        let (next, stop, done) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::new(0u64));
-        let work = || -> Result<(), Error> {
+        let (next, stop, progress) = (AtomicUsize::new(0), AtomicBool::new(false), PassProgress::new(outer));
+        let ended = AtomicBool::new(false);
+        let tell = || {
+            let pass = (number, self.chain.segments.len());
+            (self.tell)(Event::Progress { pass, bytes: (progress.bytes(), total) });
+        };
+        let work = |worker: usize| -> Result<(), Error> {
             while let Some(&shard) = mine.get(next.fetch_add(1, Ordering::Relaxed)) {
                 if stop.load(Ordering::Relaxed) {
                     break;
                 }
-                self.shard(number, shard, inner).inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
-                let mut bytes = done.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                *bytes += self.shards[shard].bytes();
-                let pass = (number, self.chain.segments.len());
-                (self.tell)(Event::Progress { pass, bytes: (*bytes, total) });
+                self.shard(number, shard, inner, (&progress, worker))
+                    .inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
+                progress.finish(worker);
             }
             Ok(())
         };
         std::thread::scope(|scope| {
-            let others: Vec<_> = (1..outer).map(|_| scope.spawn(work)).collect();
-            let mut result = work();
+            let teller = scope.spawn(|| {
+                while !ended.load(Ordering::Relaxed) {
+                    std::thread::park_timeout(TELL);
+                    tell();
+                }
+            });
+            // Also when a worker panics, or the scope would wait for ever.
+            let _end = EndTelling(&ended, teller.thread().clone());
+            let work = &work;
+            let others: Vec<_> = (1..outer).map(|worker| scope.spawn(move || work(worker))).collect();
+            let mut result = work(0);
             for other in others {
                 let theirs = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
                 result = result.and(theirs);
@@ -188,7 +217,19 @@ impl Engine<'_> {
         })
     }
 
-    fn shard(&self, number: usize, shard: usize, threads: usize) -> Result<(), Error> {
+    fn shard(
+        &self,
+        number: usize,
+        shard: usize,
+        threads: usize,
+        (progress, worker): (&PassProgress, usize),
+    ) -> Result<(), Error> {
+        let bytes = self.shards[shard].bytes();
+        let size = match number {
+            0 => bytes,
+            _ => std::fs::metadata(self.layout.between(number - 1, shard)).map_or(bytes, |file| file.len()),
+        };
+        let read = progress.begin(worker, size, bytes);
         if self.layout.done(number, shard).exists() {
             return Ok(());
         }
@@ -203,20 +244,23 @@ impl Engine<'_> {
             threads,
             analyses: &self.analyses,
         };
-        pass.run(self.documents(number, shard), Tally::default())
+        pass.run(self.documents(number, shard, read)?, Tally::default())
     }
 
     /// What a pass reads: the inputs, or what the pass before wrote.
-    fn documents(&self, number: usize, shard: usize) -> Documents<'_> {
+    fn documents(&self, number: usize, shard: usize, read: Arc<AtomicU64>) -> Result<Documents<'_>, Error> {
         if number > 0 {
             let path = self.layout.between(number - 1, shard);
-            let lines = smolt_data::document::Documents::new(std::slice::from_ref(&path));
+            let file = format::Input::open(&path)?.counted(read);
+            let lines = format::read(file, format::Format::Jsonl, &format::ReadOptions::default())?;
             // What this engine wrote is whole, so any damage is final.
-            return Box::new(lines.map(move |item| item.map_err(|problem| Error::damaged(&path, problem))));
+            return Ok(Box::new(lines.map(move |item| item.map_err(|problem| Error::damaged(&path, problem)))));
         }
         let source = &self.curation.source[self.shards[shard].source];
         let inputs = self.shards[shard].inputs.iter();
-        Box::new(inputs.flat_map(move |input| read::documents(&self.store, source, input)))
+        Ok(Box::new(inputs.flat_map(move |input| {
+            read::documents(&self.store, source, input, Arc::clone(&read))
+        })))
     }
 
     /// The decision of the global step that ends pass `number`: the first rank makes it, when all shards are there.

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use smolt_data::format::{self, Body, Format, OnDamage, RandomAccess, ReadOptions, TextUnit};
 use smolt_store::{ReadAt, Store};
@@ -13,15 +13,25 @@ use super::plan::Input;
 use super::shard::Documents;
 use crate::recipe::{FileFormat, Source, Unit};
 
-/// Reads an input to its end or its damage.
-pub(super) fn documents(store: &Store, source: &Source, input: &Input) -> Documents<'static> {
-    match open(store, source, input) {
+/// Reads an input to its end or its damage; `read` counts its bytes.
+pub(super) fn documents(
+    store: &Store,
+    source: &Source,
+    input: &Input,
+    read: Arc<AtomicU64>,
+) -> Documents<'static> {
+    match open(store, source, input, read) {
         Ok(documents) => documents,
         Err(problem) => Box::new(std::iter::once(Err(problem))),
     }
 }
 
-fn open(store: &Store, source: &Source, input: &Input) -> Result<Documents<'static>, Error> {
+fn open(
+    store: &Store,
+    source: &Source,
+    input: &Input,
+    read: Arc<AtomicU64>,
+) -> Result<Documents<'static>, Error> {
     let name = input.address.shown();
     let format = source.format.map(FileFormat::format).or_else(|| Format::of_name(Path::new(&name)));
     let format = format.unwrap_or(Format::Text);
@@ -33,7 +43,7 @@ fn open(store: &Store, source: &Source, input: &Input) -> Result<Documents<'stat
     let text_key = source.text_key.clone();
     let options = ReadOptions { text_key, unit, on_damage: OnDamage::Continue, ..ReadOptions::default() };
     if let Some(path) = input.address.as_local() {
-        let file = format::Input::open(path)?;
+        let file = format::Input::open(path)?.counted(read);
         return Ok(Box::new(format::read(file, format, &options)?.map(|item| item.map_err(Error::Data))));
     }
     let failed = Arc::new(AtomicBool::new(false));
@@ -46,7 +56,8 @@ fn open(store: &Store, source: &Source, input: &Input) -> Result<Documents<'stat
             Body::Stream(Box::new(Remote { inner: store.open(&input.address)?, failed: Arc::clone(&failed) }))
         }
     };
-    let reader = format::read(format::Input { name: name.into(), body }, format, &options)?;
+    let remote = format::Input { name: name.into(), body }.counted(read);
+    let reader = format::read(remote, format, &options)?;
     // A network that fails is no damage of the file: nothing may be passed over for it.
     Ok(Box::new(reader.map(move |item| {
         item.map_err(|problem| match failed.load(Ordering::Relaxed) {

@@ -27,8 +27,8 @@ use crate::document::Document;
 use crate::error::Error;
 
 pub use jsonl::{JsonLines, Record};
-pub use source::{Body, Input, RandomAccess};
 pub use rows::{Row, Rows, rows};
+pub use source::{Body, Input, RandomAccess};
 pub use text::MAX_TEXT_FILE;
 
 /// The longest record that is read unless the options say otherwise, in bytes: a line of JSONL, a row, a web page. It

@@ -166,6 +166,5 @@ impl<'de> Visitor<'de> for UniqueKeys {
     }
 }
 
-
 #[cfg(test)]
 mod tests;

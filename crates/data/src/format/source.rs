@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use smolt_run::error::FileError;
@@ -58,6 +59,15 @@ impl Input {
         Self { name: name.into(), body: Body::Random(Arc::new(bytes)) }
     }
 
+    /// The same input, which adds to `read` the bytes that are read of it: for progress.
+    pub fn counted(self, read: Arc<AtomicU64>) -> Self {
+        let body = match self.body {
+            Body::Stream(inner) => Body::Stream(Box::new(Counted { inner, read })),
+            Body::Random(inner) => Body::Random(Arc::new(Counted { inner, read })),
+        };
+        Self { body, ..self }
+    }
+
     /// Name and stream, decompressed if it is an archive; see [`super::compress`].
     pub(crate) fn into_stream(self) -> Result<(PathBuf, Box<dyn Read + Send>), Error> {
         let raw: Box<dyn Read + Send> = match self.body {
@@ -67,6 +77,32 @@ impl Input {
         let stream = super::compress::decompress(&self.name, Box::new(Uninterrupted(raw)))
             .map_err(|source| Error::stream(&self.name, Place::File, &source))?;
         Ok((self.name, stream))
+    }
+}
+
+/// Bytes that are counted as they are read.
+struct Counted<T> {
+    inner: T,
+    read: Arc<AtomicU64>,
+}
+
+impl Read for Counted<Box<dyn Read + Send>> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.read.fetch_add(n as u64, Ordering::Relaxed);
+        Ok(n)
+    }
+}
+
+impl RandomAccess for Counted<Arc<dyn RandomAccess>> {
+    fn size(&self) -> u64 {
+        self.inner.size()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.inner.read_at(offset, buffer)?;
+        self.read.fetch_add(buffer.len() as u64, Ordering::Relaxed);
+        Ok(())
     }
 }
 

@@ -121,15 +121,6 @@ impl ExitKind for ModelError {
     }
 }
 
-/// Cuts a text before the first of its stop strings; whether there was one.
-fn cut_at_stop(text: &mut String, stop: &[String]) -> bool {
-    let first = stop.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| text.find(stop.as_str())).min();
-    if let Some(at) = first {
-        text.truncate(at);
-    }
-    first.is_some()
-}
-
 /// Called with the number of requests that are done.
 pub type OnDone<'a> = &'a mut dyn FnMut(usize);
 

@@ -1,5 +1,6 @@
 //! Free answers: extraction, what is forgiven, and comparison (spec EVL-03).
 
+use crate::chrf::{self, Variant};
 use crate::task::{Compare, Generation, Normalise, Which};
 use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
@@ -76,7 +77,8 @@ impl Judge {
                 hits as f64 / accepted.len().max(1) as f64
             }
             Compare::Chrf => {
-                accepted.first().map_or(0.0, |answer| crate::chrf::sentence(&text, answer))
+                let of = |answer: &String| chrf::sentence(Variant::ChrfPlusPlus, &text, answer) / 100.0;
+                accepted.first().map_or(0.0, of)
             }
         }
     }

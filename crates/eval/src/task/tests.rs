@@ -133,7 +133,7 @@ fn wrong_tasks_are_refused_with_the_fix() {
     assert!(said(&format!("{head}{full}[cloze]\nprimary = \"accuracy_pmi\"\n")).contains("not a score"));
     assert!(said(&format!("{head}choices = \"c[\"\nanswer = \"a\"\n[cloze]\n")).contains("`item.choices`"));
     assert!(said(&format!("{head}{full}[clozed]\n")).contains("cloze"));
-    assert!(said("name = \"../t\"\n[dataset]\npath = \"x\"\n[item]\n[cloze]\n").contains("name files"));
+    assert!(said("name = \"../t\"\n[dataset]\npath = \"x\"\n[item]\n[cloze]\n").contains("names files"));
     let deep = format!("{head}choices = \"{}c\"\nanswer = \"a\"\n[cloze]\n", "(".repeat(60_000));
     assert!(said(&deep).contains("item.choices"));
 }

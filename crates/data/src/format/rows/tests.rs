@@ -107,7 +107,9 @@ fn lists_structures_truth_values_and_dictionaries_of_parquet() {
     assert_eq!(
         outcome(of_bytes(Format::Parquet, &bytes, &tolerant())),
         [
-            Ok(json!({"answer": true, "ids": [3, null], "choices": {"label": "A", "count": 1}, "split": "x"})),
+            Ok(
+                json!({"answer": true, "ids": [3, null], "choices": {"label": "A", "count": 1}, "split": "x"})
+            ),
             Ok(json!({"answer": false, "ids": null, "choices": {"label": "B", "count": null}, "split": "x"})),
         ]
     );
@@ -206,10 +208,8 @@ fn long_rows_are_passed_over() {
     let options = ReadOptions { max_record: 40, ..tolerant() };
     let long = "x".repeat(1 << 20);
     let too_long = Err(Some(Fault::TooLong));
-    for text in [
-        format!("[{{\"a\":\"{long}\"}},{{\"a\":1}}]"),
-        format!("{{\"a\":\"{long}\"}}\n{{\"a\":1}}"),
-    ] {
+    for text in [format!("[{{\"a\":\"{long}\"}},{{\"a\":1}}]"), format!("{{\"a\":\"{long}\"}}\n{{\"a\":1}}")]
+    {
         let items = outcome(of_bytes(Format::Jsonl, text.as_bytes(), &options));
         assert_eq!(items, [too_long.clone(), Ok(json!({"a": 1}))]);
     }

@@ -1,6 +1,7 @@
 //! What a server answers, read as untrusted bytes.
 
-use crate::model::{Finish, Generated, cut_at_stop};
+use crate::model::local::cut_at_stop;
+use crate::model::{Finish, Generated};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
