@@ -4,6 +4,7 @@ pub(crate) mod access;
 mod check;
 mod compare;
 pub(crate) mod contamination;
+pub(crate) mod plan;
 mod prompts;
 mod replicate;
 pub(crate) mod report;
@@ -11,7 +12,9 @@ mod rank;
 mod ruler;
 mod signal;
 mod subset;
+pub(crate) mod server;
 mod tasks;
+pub(crate) mod watch;
 
 use crate::device::DeviceArgs;
 use crate::evaluation::{self, Job};
@@ -54,6 +57,8 @@ pub(crate) enum Action {
     Contamination(contamination::Args),
     /// Show when held-out benchmarks were opened, and why
     Access(access::Args),
+    /// Evaluate every checkpoint of a run as it appears
+    Watch(watch::Args),
     /// Say whether published scores are reproduced; exit code 1 if not
     Replicate(replicate::Args),
 }
@@ -61,8 +66,10 @@ pub(crate) enum Action {
 #[derive(clap::Args)]
 struct Evaluation {
     /// A Hugging Face folder, or a run's folder for its newest checkpoint
-    #[arg(required = true)]
+    #[arg(required_unless_present = "server")]
     model: Option<PathBuf>,
+    #[command(flatten)]
+    server: server::ServerArgs,
     #[command(flatten)]
     asked: Asked,
     /// Folder of results: results.json, samples/, report.html; what it already holds is not asked again
@@ -257,6 +264,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         Some(Action::Check(args)) => check::run(&args),
         Some(Action::Contamination(args)) => contamination::run(&args),
         Some(Action::Access(args)) => access::run(&args),
+        Some(Action::Watch(args)) => watch::run(&args),
         Some(Action::Replicate(args)) => replicate::run(&args),
         None => evaluate_model(args.evaluation),
     }
@@ -273,6 +281,7 @@ fn evaluate_model(args: Evaluation) -> Outcome {
     }
     let results = evaluation::run(&Job {
         model,
+        server: args.server,
         asked: args.asked,
         out: args.out.clone(),
         contamination: args.contamination,
