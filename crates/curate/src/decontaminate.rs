@@ -9,6 +9,7 @@
 //! once in 10^13.
 
 mod index;
+mod matcher;
 mod report;
 mod words;
 
@@ -24,6 +25,7 @@ use crate::analysis::Analysis;
 use crate::step::{Rejection, Step, Verdict};
 use index::Hit;
 pub use index::{Benchmark, Index, fuzz_evaluation_set};
+pub use matcher::{DocumentWords, Match, Matcher, Needle};
 pub use report::{BenchmarkReport, DecontaminationReport, ItemReport};
 use words::Words;
 

@@ -258,7 +258,7 @@ fn score_candidates(
     Ok(samples)
 }
 
-fn sample(item: &Item, prompt: String) -> Sample {
+pub(crate) fn sample(item: &Item, prompt: String) -> Sample {
     Sample {
         id: item.id.clone(),
         row: item.row,
@@ -383,20 +383,5 @@ fn scores(samples: &[&Sample]) -> BTreeMap<String, Score> {
             clusters.extend(sample.cluster.as_deref());
         }
     }
-    values.into_iter().map(|(metric, (values, clusters))| (metric.to_owned(), score(&values, &clusters))).collect()
-}
-
-/// The error that fits the values: of clusters where every item has one, of shares where all are right or wrong.
-fn score(values: &[f64], clusters: &[&str]) -> Score {
-    if clusters.len() == values.len()
-        && let Ok(score) = Score::clustered(values, clusters)
-    {
-        return score;
-    }
-    let binary = values.iter().all(|&value| value == 0.0 || value == 1.0);
-    // Of a single value there is no spread; its error is that of a share.
-    match Score::mean(values) {
-        Ok(score) if !binary => score,
-        _ => Score { value: values.iter().sum::<f64>() / values.len().max(1) as f64, ..Score::of(values.iter().map(|&v| v == 1.0)) },
-    }
+    values.into_iter().map(|(metric, (values, clusters))| (metric.to_owned(), Score::fitting(&values, &clusters))).collect()
 }

@@ -1,8 +1,11 @@
 //! Tasks as data, scoring, and statistics of scores. It must not know how the model was made.
 
+pub mod access;
 pub mod baselines;
+pub mod checks;
 pub mod chrf;
 pub mod compare;
+pub mod contamination;
 pub mod dataset;
 pub mod evaluate;
 pub mod generation;

@@ -1,5 +1,7 @@
 //! What an evaluation leaves behind: `results.json` and `samples/TASK.FORMULATION.jsonl`.
 
+use crate::access::Standing;
+use crate::contamination::Contamination;
 use crate::dataset::Provenance;
 use crate::evaluate::{How, Sample, TaskScores};
 use crate::reading::Reading;
@@ -58,8 +60,11 @@ pub struct TaskResult {
     pub limit: Option<usize>,
     /// The scores.
     pub scores: TaskScores,
-    /// What was found of it in the training data.
-    pub contamination: Option<serde_json::Value>,
+    /// What was found of it in the training data; none where nobody looked.
+    pub contamination: Option<Contamination>,
+    /// What its score is good for.
+    #[serde(default)]
+    pub standing: Standing,
     /// Wall time.
     pub seconds: f64,
 }

@@ -1,6 +1,9 @@
 //! Asks tasks of a model folder and keeps what came of it.
 
-use crate::commands::eval::Asked;
+use crate::commands::eval::access::{Opener, Opens};
+use crate::commands::eval::server::ServerArgs;
+use crate::commands::eval::{Asked, contamination};
+use crate::contamination::{Corpus, Search, measure};
 use crate::model_folder::ModelFolder;
 use crate::output;
 use smolt_eval::dataset::{self, Loaded};
@@ -15,53 +18,143 @@ use smolt_eval::task::pose::{Item, pose};
 use smolt_eval::task::{Formulation, Task};
 use smolt_run::error::{Failure, FileError};
 use smolt_run::progress::Progress;
-use smolt_run::{hash, resources};
+use smolt_run::{hash, resources, signal};
 use smolt_tensor::Cpu;
 use smolt_tensor::gemm::Precision;
 use smolt_text::template::ChatTemplate;
 use smolt_train::recipe::PrecisionSetting;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Sequences that share the cache.
 const SLOTS: usize = 16;
 
+/// Words of the n-grams by which contamination is told: FineMath's and open-r1's.
+const LENGTHS: [u32; 2] = [13, 8];
+
 /// An evaluation.
 pub(crate) struct Job {
+    /// A folder; empty where a server is asked.
     pub(crate) model: PathBuf,
+    pub(crate) server: ServerArgs,
     pub(crate) asked: Asked,
     pub(crate) out: Option<PathBuf>,
+    /// A run whose training data the items are looked for in.
+    pub(crate) contamination: Option<PathBuf>,
+    /// Whether held-out benchmarks may be opened.
+    pub(crate) opens: Opens,
     pub(crate) precision: PrecisionSetting,
     pub(crate) threads: usize,
     pub(crate) quiet: bool,
 }
 
+/// A task with its rows, which are read once, however many models are asked.
+pub(crate) struct Prepared {
+    pub(crate) task: Task,
+    pub(crate) formulations: Vec<Formulation>,
+    loaded: Loaded,
+}
+
+/// Who is asked.
+pub(crate) struct Subject<'m> {
+    pub(crate) model: &'m mut dyn Model,
+    pub(crate) record: ModelRecord,
+    /// What computes.
+    pub(crate) machine: String,
+}
+
+/// The time, UTC.
+pub(crate) fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 /// Asks everything; what the folder of results already holds is not asked again.
 pub(crate) fn run(job: &Job) -> Result<Results, Failure> {
-    let tasks = job.asked.tasks()?;
-    let folder = ModelFolder::load(&job.model)?;
-    let template = match job.asked.how(Formulation::Cloze).chat {
-        true => Some(folder.template()?),
-        false => None,
-    };
+    let tasks = prepare(&job.asked)?;
+    if let Some(mut model) = job.server.connect()? {
+        let (record, machine) = (job.server.describe(&model), "a server's".to_owned());
+        return ask_all(job, &tasks, Subject { model: &mut model, record, machine });
+    }
+    let held = Held::load(&job.model, job.asked.how(Formulation::Cloze).chat)?;
     let cpu = Cpu::new(job.threads).map_err(|e| Failure::bad_input(e.to_string()))?;
-    let precision = job.precision.resolve(cpu.isa);
-    let mut model = local(&folder, &cpu, precision, template.as_ref());
+    held.ask(job, &tasks, &cpu)
+}
+
+/// Reads the rows of every task that is asked.
+pub(crate) fn prepare(asked: &Asked) -> Result<Vec<Prepared>, Failure> {
+    let prepared = |(task, formulations): (Task, Vec<Formulation>)| {
+        let loaded = dataset::load(&task, &asked.sources())?;
+        Ok(Prepared { task, formulations, loaded })
+    };
+    asked.tasks()?.into_iter().map(prepared).collect()
+}
+
+/// A model in memory with all that a record says of it, so that its folder may vanish.
+pub(crate) struct Held {
+    folder: ModelFolder,
+    template: Option<ChatTemplate>,
+    record: ModelRecord,
+}
+
+impl Held {
+    pub(crate) fn load(path: &Path, chat: bool) -> Result<Held, Failure> {
+        let folder = ModelFolder::load(path)?;
+        let template = if chat { Some(folder.template()?) } else { None };
+        let record = describe(&folder)?;
+        Ok(Held { folder, template, record })
+    }
+
+    /// With how many tokens the model has seen.
+    pub(crate) fn after(mut self, tokens: Option<u64>) -> Held {
+        self.record.tokens_seen = tokens;
+        self
+    }
+
+    pub(crate) fn parameters(&self) -> u64 {
+        self.record.parameters.unwrap_or(0)
+    }
+
+    /// Asks everything of it.
+    pub(crate) fn ask(&self, job: &Job, tasks: &[Prepared], cpu: &Cpu) -> Result<Results, Failure> {
+        let precision = job.precision.resolve(cpu.isa);
+        let mut model = local(&self.folder, cpu, precision, self.template.as_ref());
+        let machine =
+            format!("{} ({})", resources::cpu_model().unwrap_or_else(|| "unknown CPU".into()), cpu.isa);
+        let precision = if precision == Precision::Fp32 { "fp32" } else { "bf16" }.into();
+        let record = ModelRecord { precision, ..self.record.clone() };
+        ask_all(job, tasks, Subject { model: &mut model, record, machine })
+    }
+}
+
+/// Asks everything of one model. A signal ends it after the task in hand; what was answered until then is kept.
+pub(crate) fn ask_all(job: &Job, tasks: &[Prepared], subject: Subject<'_>) -> Result<Results, Failure> {
+    let Subject { model, record, machine } = subject;
     let mut results = Results {
         format_version: record::FORMAT_VERSION,
         smolt: env!("CARGO_PKG_VERSION").into(),
-        date: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        model: describe(&folder, precision)?,
-        machine: format!("{} ({})", resources::cpu_model().unwrap_or_else(|| "unknown CPU".into()), cpu.isa),
+        date: now(),
+        model: record,
+        machine,
         tasks: Vec::new(),
         texts: Vec::new(),
     };
     let before = job.out.as_deref().map(|out| kept(out, &results.model)).transpose()?.unwrap_or_default();
-    for (task, formulations) in &tasks {
-        let loaded = dataset::load(task, &job.asked.sources())?;
+    let found = match &job.contamination {
+        Some(run) => {
+            let search = Search { asked: &job.asked, lengths: &LENGTHS, threads: job.threads, quiet: job.quiet };
+            measure(&Corpus::of_run(run)?, &search)?
+        }
+        None => BTreeMap::new(),
+    };
+    for Prepared { task, formulations, loaded } in tasks {
+        let path = job.server.given().is_none().then_some(job.model.as_path());
+        let standing = job.opens.open(task, loaded, Opener { path, model: Some(&results.model) })?;
         for &formulation in formulations {
-            let items = items(task, formulation, &loaded, job.asked.limit())?;
+            if signal::requested().is_some() {
+                return Ok(results);
+            }
+            let items = items(task, formulation, loaded, job.asked.limit())?;
             let mut result = TaskResult {
                 task: task.name.clone(),
                 task_hash: record::task_hash(task),
@@ -72,17 +165,26 @@ pub(crate) fn run(job: &Job) -> Result<Results, Failure> {
                 limit: job.asked.limit(),
                 scores: summarise(task, formulation, &items, &[]),
                 contamination: None,
+                standing: standing.clone(),
                 seconds: 0.0,
             };
             let known = before.iter().find(|b| b.name() == result.name() && b.comparable(&result).is_ok());
-            if let Some(known) = known {
-                results.tasks.push(known.clone());
+            if let (Some(known), Some(out)) = (known, &job.out) {
+                let mut known = TaskResult { standing: standing.clone(), ..known.clone() };
+                if let Some(found) = found.get(&task.name) {
+                    let path = record::samples_path(out, &task.name, formulation);
+                    let samples = record::read_samples(&path)?;
+                    known.contamination = Some(found.clone().with_effect(&known.scores.primary, &samples));
+                }
+                results.tasks.push(known);
                 continue;
             }
             let started = Instant::now();
-            let samples = ask(task, &items, &result.how, &mut model, job.quiet)?;
+            let samples = ask(task, &items, &result.how, model, job.quiet)?;
             result.scores = summarise(task, formulation, &items, &samples);
             result.seconds = started.elapsed().as_secs_f64();
+            let primary = &result.scores.primary;
+            result.contamination = found.get(&task.name).map(|found| found.clone().with_effect(primary, &samples));
             results.tasks.push(result);
             if let Some(out) = &job.out {
                 record::write_samples(&record::samples_path(out, &task.name, formulation), &samples)?;
@@ -91,7 +193,7 @@ pub(crate) fn run(job: &Job) -> Result<Results, Failure> {
         }
     }
     for path in job.asked.texts() {
-        results.texts.push(read_text(path, &mut model, job.quiet)?);
+        results.texts.push(read_text(path, model, job.quiet)?);
     }
     if let Some(out) = &job.out {
         record::write_results(out, &results)?;
@@ -163,15 +265,18 @@ pub(crate) fn items(
     Ok(items)
 }
 
-fn local<'a>(
+pub(crate) fn local<'a>(
     folder: &'a ModelFolder,
     cpu: &'a Cpu,
     precision: Precision,
     template: Option<&'a ChatTemplate>,
 ) -> LocalModel<'a> {
-    let capacity = folder.loaded.model.config().max_position_embeddings;
     LocalModel {
-        decoder: folder.decoder(cpu, precision, SLOTS, capacity),
+        cpu,
+        model: &folder.loaded.model,
+        weights: &folder.loaded.weights,
+        precision,
+        slots: SLOTS,
         tokenizer: &folder.tokenizer,
         template,
         bos: Bos::Tokenizer,
@@ -192,7 +297,8 @@ pub(crate) fn shown(folder: Option<&ModelFolder>, item: &Item, how: &How) -> Res
     Ok(model.shown(&prompt)?)
 }
 
-fn describe(folder: &ModelFolder, precision: Precision) -> Result<ModelRecord, Failure> {
+/// What is known of a model, but for the precision it is asked in.
+fn describe(folder: &ModelFolder) -> Result<ModelRecord, Failure> {
     let config = folder.loaded.model.config();
     let step = std::fs::read(folder.path.join("state.json"))
         .ok()
@@ -202,7 +308,7 @@ fn describe(folder: &ModelFolder, precision: Precision) -> Result<ModelRecord, F
         path: folder.path.display().to_string(),
         hash: weights_hash(&folder.path)?,
         tokenizer_hash: folder.tokenizer.hash().to_owned(),
-        precision: if precision == Precision::Fp32 { "fp32" } else { "bf16" }.into(),
+        precision: String::new(),
         context_length: config.max_position_embeddings,
         parameters: Some(folder.loaded.weights.len() as u64),
         step,
@@ -242,7 +348,7 @@ fn kept(out: &Path, model: &ModelRecord) -> Result<Vec<TaskResult>, Failure> {
 
 /// The scores for people: each with its error and what a guess scores.
 pub(crate) fn table(results: &Results) -> String {
-    let header = ["task", "formulation", "shots", "items", "score", "value", "±", "random", "most frequent"];
+    let header = ["task", "formulation", "shots", "items", "score", "value", "±", "random", "most frequent", "contaminated"];
     let percent = |x: f64| format!("{:.1}", 100.0 * x);
     let mut rows = Vec::new();
     for result in &results.tasks {
@@ -258,6 +364,7 @@ pub(crate) fn table(results: &Results) -> String {
             percent(stderr),
             percent(scores.random_baseline),
             scores.most_frequent.map_or("-".into(), percent),
+            result.contamination.as_ref().map_or("not measured".into(), |of| of.summary()),
         ]);
     }
     let mut text = if rows.is_empty() { String::new() } else { output::table(&header, &rows) };
@@ -266,6 +373,12 @@ pub(crate) fn table(results: &Results) -> String {
         text += &format!("\n{}", output::table(&["text", "documents", "bytes", "tokens", "bits per byte", "±"], &rows));
     }
     for result in &results.tasks {
+        if result.held_out {
+            text += &format!("\n{}: {}", result.name(), result.standing);
+        }
+        for line in contamination::lines(&result.name(), result.contamination.as_ref()) {
+            text += &format!("\n{line}");
+        }
         let counts = &result.scores.counts;
         let said = [
             (counts.truncated_prompts, "prompts cut to fit the context"),

@@ -1,8 +1,10 @@
 //! The binary: one file per command, argument parsing and printing only.
 
 mod commands;
+mod contamination;
 mod curation;
 mod device;
+mod during_training;
 mod evaluate;
 mod evaluation;
 mod model_folder;

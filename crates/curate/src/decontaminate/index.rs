@@ -95,7 +95,7 @@ pub struct Index {
 }
 
 /// Collects entries within a budget.
-struct Builder {
+pub(super) struct Builder {
     n: usize,
     min_words: usize,
     most: usize,
@@ -107,6 +107,82 @@ struct Builder {
 }
 
 impl Builder {
+    pub(super) fn new(n: u32, min_words: u32, memory: u64) -> Result<Self, DecontaminateError> {
+        if !(2..=256).contains(&n) || min_words == 0 || min_words > n {
+            let problem = format!("n = {n} must be from 2 to 256 and min_words = {min_words} from 1 to n");
+            return Err(DecontaminateError::Settings(problem));
+        }
+        Ok(Self {
+            n: n as usize,
+            min_words: min_words as usize,
+            // An entry is 16 bytes while it is sorted, and as many again are copied where it ends up; 4 are the filter's.
+            most: usize::try_from(memory / 36).unwrap_or(usize::MAX),
+            memory,
+            entries: Vec::new(),
+            short: Vec::new(),
+            items: Vec::new(),
+            words: Words::default(),
+        })
+    }
+
+    /// Begins an item.
+    pub(super) fn next_item(&mut self, benchmark: u32, line: u64) -> Result<(), DecontaminateError> {
+        if self.items.len() >= u32::MAX as usize {
+            return Err(DecontaminateError::Settings("more than 2^32 items; give fewer".into()));
+        }
+        self.items.push((benchmark, line));
+        Ok(())
+    }
+
+    /// Adds a text of the newest item with words that stand before it, of which no n-gram alone counts. Where there are
+    /// fewer than n words, but `min_words`, all of them are looked for. Whether there were enough.
+    pub(super) fn add_after(
+        &mut self,
+        before: &str,
+        text: &str,
+        min_words: usize,
+    ) -> Result<bool, DecontaminateError> {
+        let item = (self.items.len() - 1) as u32;
+        self.words.find(before);
+        let known = self.words.len();
+        self.words.append(text);
+        let count = self.words.len();
+        if count == known || count < min_words {
+            return Ok(false);
+        }
+        if count >= self.n {
+            let first = (known + 1).saturating_sub(self.n);
+            let hashes = (first..=count - self.n).filter_map(|at| self.words.ngram(at, self.n)).map(xxh3_64);
+            self.entries.extend(hashes.map(|hash| (hash, item)));
+        } else {
+            self.add_short(count, item);
+        }
+        self.within_budget()?;
+        Ok(true)
+    }
+
+    /// The first `count` words are looked for as a whole.
+    fn add_short(&mut self, count: usize, item: u32) {
+        let of = |words| self.words.ngram(0, words).map_or(0, xxh3_64);
+        let short = Short { start: of(self.min_words), words: count as u32, whole: of(count), item };
+        self.short.push(short);
+    }
+
+    fn within_budget(&mut self) -> Result<(), DecontaminateError> {
+        if self.entries.len() + 2 * self.short.len() > self.most {
+            self.compact();
+            if self.entries.len() + 2 * self.short.len() > self.most / 2 {
+                return Err(DecontaminateError::Memory(self.memory));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self, benchmarks: Vec<BenchmarkReport>) -> Index {
+        self.compact();
+        Index::of(self, benchmarks)
+    }
+
     /// Adds one text of the newest item: the prompt and an answer.
     fn add(
         &mut self,
@@ -123,19 +199,12 @@ impl Builder {
                 (0..=count - self.n).filter_map(|first| self.words.ngram(first, self.n)).map(xxh3_64);
             self.entries.extend(hashes.map(|hash| (hash, item)));
         } else if count >= self.min_words {
-            let of = |words| self.words.ngram(0, words).map_or(0, xxh3_64);
-            self.short.push(Short { start: of(self.min_words), words: count as u32, whole: of(count), item });
+            self.add_short(count, item);
             report.short += 1;
         } else {
             report.unchecked += 1;
         }
-        if self.entries.len() + 2 * self.short.len() > self.most {
-            self.compact();
-            if self.entries.len() + 2 * self.short.len() > self.most / 2 {
-                return Err(DecontaminateError::Memory(self.memory));
-            }
-        }
-        Ok(())
+        self.within_budget()
     }
 
     fn compact(&mut self) {
@@ -154,28 +223,13 @@ impl Index {
         min_words: u32,
         memory: u64,
     ) -> Result<Self, DecontaminateError> {
-        if !(2..=256).contains(&n) || min_words == 0 || min_words > n {
-            let problem = format!("n = {n} must be from 2 to 256 and min_words = {min_words} from 1 to n");
-            return Err(DecontaminateError::Settings(problem));
-        }
-        let mut builder = Builder {
-            n: n as usize,
-            min_words: min_words as usize,
-            // An entry is 16 bytes while it is sorted, and as many again are copied where it ends up; 4 are the filter's.
-            most: usize::try_from(memory / 36).unwrap_or(usize::MAX),
-            memory,
-            entries: Vec::new(),
-            short: Vec::new(),
-            items: Vec::new(),
-            words: Words::default(),
-        };
+        let mut builder = Builder::new(n, min_words, memory)?;
         let mut reports = Vec::with_capacity(benchmarks.len());
         for (number, benchmark) in benchmarks.iter().enumerate() {
             let lines = JsonLines::open(&benchmark.path)?;
             reports.push(read(benchmark, number as u32, lines, &mut builder)?);
         }
-        builder.compact();
-        Ok(Self::of(builder, reports))
+        Ok(builder.finish(reports))
     }
 
     fn of(builder: Builder, mut benchmarks: Vec<BenchmarkReport>) -> Self {
@@ -183,7 +237,8 @@ impl Index {
         let mut before = vec![None; benchmarks.len()];
         for &(hash, item) in &entries {
             let benchmark = items[item as usize].0 as usize;
-            if before[benchmark].replace(hash) != Some(hash) {
+            // Needles in memory have no report.
+            if before.get_mut(benchmark).is_some_and(|before| before.replace(hash) != Some(hash)) {
                 benchmarks[benchmark].ngrams += 1;
             }
         }
@@ -280,10 +335,7 @@ fn read(
         if prompt.is_empty() {
             return Err(problem(format!("no text under \"{prompt_key}\"; name the key of the prompt")));
         }
-        if builder.items.len() >= u32::MAX as usize {
-            return Err(problem("more than 2^32 items".into()));
-        }
-        builder.items.push((number, line));
+        builder.next_item(number, line)?;
         report.items += 1;
         let mut answers = Vec::new();
         for (key, seen) in answer_keys.iter().zip(&mut seen) {

@@ -31,7 +31,7 @@ use smolt_text::tokenizer::Tokenizer;
 use fit::{Drafts, Room};
 
 pub use questions::{Questions, fuzz_questions};
-pub use report::{Cell, LLAMA_2_7B_AT_4K, NeedleGrid, NotRun, RulerReport, mean};
+pub use report::{Cell, LLAMA_2_7B_AT_4K, NeedleGrid, NotRun, RulerReport};
 
 /// The largest length that can be asked for, tokens: bounds what a number in a recipe can claim.
 pub const MAX_LENGTH: usize = 1 << 24;

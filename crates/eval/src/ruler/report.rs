@@ -10,15 +10,6 @@ use crate::stats::Score;
 /// It was measured with other prompts and texts; here it is a convention, not a model to be compared with.
 pub const LLAMA_2_7B_AT_4K: f64 = 0.856;
 
-/// The mean of scores in 0..=1, and its standard error √(Σ(s − mean)²/n)/√n; for zeros and ones √(p(1−p)/n).
-pub fn mean(scores: &[f64]) -> Score {
-    let n = scores.len();
-    let count = n.max(1) as f64;
-    let value = scores.iter().sum::<f64>() / count;
-    let variance = scores.iter().map(|score| (score - value).powi(2)).sum::<f64>() / count;
-    Score { value, stderr: (variance / count).sqrt(), n }
-}
-
 /// A task at a length.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
@@ -207,20 +198,10 @@ fn aligned(rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stats::Formula;
 
     fn cell(kind: Kind, length: usize, value: f64) -> Cell {
-        Cell { kind, length, score: Score { value, stderr: 0.01, n: 100 } }
-    }
-
-    #[test]
-    fn means_and_errors() {
-        let score = mean(&[1.0, 0.0, 1.0, 1.0]);
-        assert!(
-            (score.value - 0.75).abs() < 1e-12
-                && (score.stderr - (0.75f64 * 0.25 / 4.0).sqrt()).abs() < 1e-12
-        );
-        assert_eq!(mean(&[0.5, 0.5]), Score { value: 0.5, stderr: 0.0, n: 2 });
-        assert_eq!(mean(&[]), Score { value: 0.0, stderr: 0.0, n: 0 });
+        Cell { kind, length, score: Score { value, stderr: 0.01, n: 100, formula: Formula::Binomial } }
     }
 
     #[test]
@@ -271,7 +252,7 @@ mod tests {
 
     #[test]
     fn the_grid_has_a_place_for_every_depth_and_length() {
-        let score = |value| Score { value, stderr: 0.0, n: 10 };
+        let score = |value| Score { value, stderr: 0.0, n: 10, formula: Formula::Binomial };
         let grid = NeedleGrid::new([
             (512, 1.0, score(0.5)),
             (256, 0.0, score(1.0)),

@@ -54,6 +54,21 @@ impl Score {
         Ok(Score { value, stderr, n: values.len(), formula: Formula::Clustered })
     }
 
+    /// The mean of any values with the error that fits them: of clusters where every value has one, of a share where all
+    /// are 0 or 1 or there are too few for a spread, else of a sample.
+    pub fn fitting<C: Ord>(values: &[f64], clusters: &[C]) -> Score {
+        if clusters.len() == values.len()
+            && let Ok(score) = Score::clustered(values, clusters)
+        {
+            return score;
+        }
+        let binary = values.iter().all(|&value| value == 0.0 || value == 1.0);
+        match Score::mean(values) {
+            Ok(score) if !binary => score,
+            _ => Score { value: mean(values), ..Score::of(values.iter().map(|&value| value == 1.0)) },
+        }
+    }
+
     /// The unweighted mean of independent scores: √Σse² / k. Every subset counts the same, however small.
     pub fn macro_average(scores: &[Score]) -> Score {
         let k = scores.len().max(1) as f64;

@@ -1,9 +1,20 @@
 //! `smolt eval`
 
+pub(crate) mod access;
+mod check;
 mod compare;
+pub(crate) mod contamination;
+pub(crate) mod plan;
 mod prompts;
+mod replicate;
 pub(crate) mod report;
+mod rank;
+mod ruler;
+mod signal;
+mod subset;
+pub(crate) mod server;
 mod tasks;
+pub(crate) mod watch;
 
 use crate::device::DeviceArgs;
 use crate::evaluation::{self, Job};
@@ -26,24 +37,49 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Action {
+    /// Measure how long a context a model masters: RULER and needles
+    Ruler(ruler::Args),
+    /// Say which tasks are worth deciding by, from the evaluated checkpoints of runs
+    Signal(signal::Args),
+    /// Rank models by how many others they beat
+    Rank(rank::Args),
+    /// Choose a small part of a task that ranks models as the whole does
+    Subset(subset::Args),
     /// List the built-in tasks and suites
     Tasks(tasks::Args),
     /// Say whether one model is better than another, task by task
     Compare(compare::Args),
     /// Show prompts exactly as a model reads them
     Prompts(prompts::Args),
+    /// Find faults of prompts, extraction and scores
+    Check(check::Args),
+    /// Look for the items of tasks in training data
+    Contamination(contamination::Args),
+    /// Show when held-out benchmarks were opened, and why
+    Access(access::Args),
+    /// Evaluate every checkpoint of a run as it appears
+    Watch(watch::Args),
+    /// Say whether published scores are reproduced; exit code 1 if not
+    Replicate(replicate::Args),
 }
 
 #[derive(clap::Args)]
 struct Evaluation {
     /// A Hugging Face folder, or a run's folder for its newest checkpoint
-    #[arg(required = true)]
+    #[arg(required_unless_present = "server")]
     model: Option<PathBuf>,
+    #[command(flatten)]
+    server: server::ServerArgs,
     #[command(flatten)]
     asked: Asked,
     /// Folder of results: results.json, samples/, report.html; what it already holds is not asked again
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Look for the items in the data that this run trains on
+    #[arg(long, value_name = "RUN")]
+    contamination: Option<PathBuf>,
+    #[command(flatten)]
+    opens: access::Opens,
     /// fp32, bf16, or the faster one here
     #[arg(long, value_enum, default_value_t = Precision::Fp32)]
     precision: Precision,
@@ -133,7 +169,7 @@ enum FormulationArg {
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
-enum Precision {
+pub(crate) enum Precision {
     Fp32,
     Bf16,
     Auto,
@@ -219,8 +255,17 @@ impl Asked {
 pub(crate) fn run(args: Args) -> Outcome {
     match args.action {
         Some(Action::Compare(args)) => compare::run(&args),
+        Some(Action::Signal(args)) => signal::run(&args),
+        Some(Action::Rank(args)) => rank::run(&args),
+        Some(Action::Subset(args)) => subset::run(&args),
+        Some(Action::Ruler(args)) => ruler::run(&args),
         Some(Action::Tasks(args)) => tasks::run(&args),
         Some(Action::Prompts(args)) => prompts::run(&args),
+        Some(Action::Check(args)) => check::run(&args),
+        Some(Action::Contamination(args)) => contamination::run(&args),
+        Some(Action::Access(args)) => access::run(&args),
+        Some(Action::Watch(args)) => watch::run(&args),
+        Some(Action::Replicate(args)) => replicate::run(&args),
         None => evaluate_model(args.evaluation),
     }
 }
@@ -236,8 +281,11 @@ fn evaluate_model(args: Evaluation) -> Outcome {
     }
     let results = evaluation::run(&Job {
         model,
+        server: args.server,
         asked: args.asked,
         out: args.out.clone(),
+        contamination: args.contamination,
+        opens: args.opens,
         precision: args.precision.into(),
         threads: args.device.threads(),
         quiet: args.json,

@@ -1,6 +1,7 @@
 //! `smolt eval prompts`: what exactly a model reads (spec PEV-15, EVL-09).
 
 use super::Asked;
+use super::access::{Opener, Opens};
 use crate::model_folder::ModelFolder;
 use crate::{Outcome, evaluation, output};
 use smolt_run::error::Failure;
@@ -17,6 +18,8 @@ pub(crate) struct Args {
     /// How many of each task
     #[arg(long, default_value_t = 1, value_name = "N")]
     count: usize,
+    #[command(flatten)]
+    opens: Opens,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -31,6 +34,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let mut all = Vec::new();
     for (task, formulations) in &tasks {
         let loaded = smolt_eval::dataset::load(task, &args.asked.sources())?;
+        args.opens.open(task, &loaded, Opener { path: args.model.as_deref(), model: None })?;
         for &formulation in formulations {
             let items = evaluation::items(task, formulation, &loaded, args.asked.limit())?;
             for item in items.iter().take(args.count) {

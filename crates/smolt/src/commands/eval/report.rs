@@ -87,12 +87,14 @@ fn task_section(page: &mut String, task: &TaskResult, samples: &[Sample]) {
     let _ = write!(
         page,
         ". {} prompts cut, {} answers cut, {} reasonings without end, {} answers in which nothing was found. \
-         Contamination: {}.</p><table><tr><th>score</th><th>%</th><th>±</th></tr>",
+         Contamination: {}. {}.</p>{}<table><tr><th>score</th><th>%</th><th>±</th></tr>",
         counts.truncated_prompts,
         counts.truncated_answers,
         counts.unclosed_reasoning,
         counts.nothing_extracted,
-        task.contamination.as_ref().map_or("not measured".into(), |c| escape(&c.to_string())),
+        task.contamination.as_ref().map_or("not measured".into(), |found| escape(&found.summary())),
+        escape(&task.standing.to_string()),
+        contaminated(task),
     );
     for (name, score) in &scores.metrics {
         let (value, error) = match name.as_str() {
@@ -105,6 +107,29 @@ fn task_section(page: &mut String, task: &TaskResult, samples: &[Sample]) {
     page.push_str("</table>");
     subsets(page, task);
     items(page, task, samples);
+}
+
+/// Clean and contaminated items apart, and the documents that hold most of them.
+fn contaminated(task: &TaskResult) -> String {
+    let Some(contamination) = &task.contamination else { return String::new() };
+    let mut html = String::new();
+    for line in super::contamination::lines(&task.name(), Some(contamination)) {
+        let _ = write!(html, "<p>{}</p>", escape(&line));
+    }
+    let worst = contamination.by_n.first().map(|found| found.worst.as_slice()).unwrap_or_default();
+    if !worst.is_empty() {
+        html.push_str("<details><summary>documents with most items</summary><ul>");
+        for document in worst {
+            let name = document.source.as_deref().unwrap_or_default();
+            let line = format!(
+                "{} document {} {name}: {} items, such as {}: {}",
+                document.shard, document.document, document.items, document.example, document.excerpt
+            );
+            let _ = write!(html, "<li>{}</li>", escape(&line));
+        }
+        html.push_str("</ul></details>");
+    }
+    html
 }
 
 fn subsets(page: &mut String, task: &TaskResult) {
