@@ -134,7 +134,7 @@ pub fn in_use(folder: &Path) -> bool {
 /// Takes the lock. Whoever asks [`in_use`] holds it for a moment, so one refusal is not believed.
 fn try_lock(file: &File) -> Result<(), TryLockError> {
     for _ in 0..5 {
-        match try_lock(&file) {
+        match file.try_lock() {
             Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
             other => return other,
         }
@@ -152,7 +152,7 @@ fn lock(folder: &Path) -> Result<File, FolderError> {
         .truncate(false)
         .open(&path)
         .map_err(|source| FileError::writing(&path, source))?;
-    match file.try_lock() {
+    match try_lock(&file) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut text = String::new();

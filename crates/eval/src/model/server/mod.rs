@@ -246,7 +246,7 @@ impl ServerModel {
             // A server may give fewer at once than it was asked for; others come from other seeds.
             body["n"] = json!(wanted - all.len());
             body["seed"] = json!(writing.seed.wrapping_add(all.len() as u64) & i64::MAX as u64);
-            let answer = self.post(path, &body).map_err(Refusal::into)?;
+            let answer = self.post(path, &body).map_err(ModelError::from)?;
             let read = if path == "completions" { answer::texts } else { answer::turns };
             all.extend(read(&answer, &writing.stop).map_err(|problem| self.wrong(path, &problem))?);
         }

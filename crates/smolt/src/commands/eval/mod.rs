@@ -8,7 +8,10 @@ pub(crate) mod plan;
 mod prompts;
 mod replicate;
 pub(crate) mod report;
+mod rank;
 mod ruler;
+mod signal;
+mod subset;
 pub(crate) mod server;
 mod tasks;
 pub(crate) mod watch;
@@ -36,6 +39,12 @@ pub(crate) struct Args {
 pub(crate) enum Action {
     /// Measure how long a context a model masters: RULER and needles
     Ruler(ruler::Args),
+    /// Say which tasks are worth deciding by, from the evaluated checkpoints of runs
+    Signal(signal::Args),
+    /// Rank models by how many others they beat
+    Rank(rank::Args),
+    /// Choose a small part of a task that ranks models as the whole does
+    Subset(subset::Args),
     /// List the built-in tasks and suites
     Tasks(tasks::Args),
     /// Say whether one model is better than another, task by task
@@ -246,6 +255,9 @@ impl Asked {
 pub(crate) fn run(args: Args) -> Outcome {
     match args.action {
         Some(Action::Compare(args)) => compare::run(&args),
+        Some(Action::Signal(args)) => signal::run(&args),
+        Some(Action::Rank(args)) => rank::run(&args),
+        Some(Action::Subset(args)) => subset::run(&args),
         Some(Action::Ruler(args)) => ruler::run(&args),
         Some(Action::Tasks(args)) => tasks::run(&args),
         Some(Action::Prompts(args)) => prompts::run(&args),
