@@ -129,7 +129,8 @@ impl Watcher<'_> {
     fn pending(&mut self, running: bool) -> Result<Vec<(u64, PathBuf)>, Failure> {
         let all = self.list()?;
         let last = all.last().map(|(step, _)| *step);
-        let counts = |step: u64| step.is_multiple_of(self.args.every) || (!running && Some(step) == last);
+        let every = self.args.every;
+        let counts = |step: u64| step.is_multiple_of(every) || (!running && Some(step) == last);
         let mut pending = Vec::new();
         for (step, path) in all.into_iter().filter(|(step, _)| counts(*step)) {
             if !self.settled.contains(&step) && self.is_done(step) {
