@@ -382,7 +382,9 @@ fn record(
 /// The worst documents with what their input called them.
 fn worst(corpus: &Corpus, of: &Looked, worst: &[Worst]) -> Result<Vec<Document>, Failure> {
     let mut wanted: BTreeMap<usize, BTreeSet<u64>> = BTreeMap::new();
-    worst.iter().for_each(|found| drop(wanted.entry(found.shard).or_default().insert(found.document)));
+    for found in worst {
+        wanted.entry(found.shard).or_default().insert(found.document);
+    }
     let mut names = BTreeMap::new();
     for (shard, documents) in wanted {
         names.insert(shard, corpus.shards[shard].1.document_ids(&documents)?);

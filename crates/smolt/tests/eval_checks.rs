@@ -80,7 +80,7 @@ fn make(dir: &Path) {
     let recipe = format!(
         "[model]\nmodel_type = \"smollm3\"\nhidden_size = 32\nintermediate_size = 64\nnum_hidden_layers = 2\n\
          num_attention_heads = 2\nnum_key_value_heads = 2\n[data]\ntokenizer = {tokenizer:?}\n\
-         sources = [{{ name = \"web\", path = \"dirty.ds\" }}]\n[train]\ntrain_steps = 4\nsequence_length = 256\n\
+         sources = [{{ name = \"web\", path = \"dirty.ds\" }}]\n[train]\ntrain_steps = 4\nsequence_length = 512\n\
          global_batch_size = 4\nmicro_batch_size = 4\ncheckpoint_interval = 4\n"
     );
     std::fs::write(dir.join("recipe.toml"), recipe).unwrap();
@@ -140,7 +140,7 @@ fn a_planted_contamination_is_found_and_a_clean_corpus_is_clean() {
     assert_eq!(clean["planted"]["by_n"][1]["documents"], 0);
     let (run_folder, task) = (at("run"), at("planted.toml"));
     let shown = eval(place(), &["contamination", "--task", &task, "--run", &run_folder]).success();
-    assert!(shown.contains("page-0") && shown.contains("30.00") | shown.contains("30.0"), "{shown}");
+    assert!(shown.contains("page-0") && shown.contains("30.0"), "{shown}");
     let wrong = ["contamination", "--task", &task, "--shards", &at("dirty.ds")];
     assert_eq!(eval(place(), &wrong).code, Some(2));
 }
@@ -261,7 +261,7 @@ fn published_scores_are_reproduced_or_the_gate_fails() {
         let reference = |name: &str| {
             format!(
                 "\n[[reference]]\nmodel = \"lab/{name}\"\nformulation = \"cloze\"\nmetric = \"accuracy_char\"\n\
-                 score = {score}\ntolerance = 0.3\nfrom = \"x\"\n"
+                 score = {score}\ntolerance = 0.01\nfrom = \"x\"\n"
             )
         };
         let text = std::fs::read_to_string(&task).unwrap() + &reference("a") + &reference("b") + &reference("c");

@@ -366,7 +366,7 @@ fn faults_of_prompts_are_caught() {
         ("arc_easy", Cloze, |i| i.questions[0] += &format!(" {}", i.continuations[i.answer.unwrap()]), "answer_ends_prompt"),
         ("arc_easy", Cloze, |i| i.questions[0] = format!("Is it {}? Answer:", i.continuations[i.answer.unwrap()]), "answer_in_prompt"),
         ("mmlu", MultipleChoice, |i| i.answer = Some(0), "answer_by_place"),
-        ("arc_easy", Cloze, |i| i.questions[0] = "long ".repeat(2000), "over_the_context"),
+        ("arc_easy", Cloze, |i| i.questions[0] = "long ".repeat(5000), "over_the_context"),
     ];
     for (name, formulation, change, check) in cases {
         error(&plant(name, formulation, each(change)), check);
