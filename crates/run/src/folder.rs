@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -123,6 +124,24 @@ pub fn environment(version: &str, args: &[String]) -> Value {
     })
 }
 
+/// Whether a process has the folder: a run is under way. The folder is not touched.
+pub fn in_use(folder: &Path) -> bool {
+    let Ok(file) = File::open(folder.join(LOCK)) else { return false };
+    // Shared, so that those who ask do not see each other; let go of when the file is closed.
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+}
+
+/// Takes the lock. Whoever asks [`in_use`] holds it for a moment, so one refusal is not believed.
+fn try_lock(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..5 {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+            other => return other,
+        }
+    }
+    file.try_lock()
+}
+
 fn lock(folder: &Path) -> Result<File, FolderError> {
     let path = folder.join(LOCK);
     let failed = |source| FileError::new("lock", &path, source);
@@ -133,7 +152,7 @@ fn lock(folder: &Path) -> Result<File, FolderError> {
         .truncate(false)
         .open(&path)
         .map_err(|source| FileError::writing(&path, source))?;
-    match file.try_lock() {
+    match try_lock(&file) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut text = String::new();
@@ -189,7 +208,9 @@ mod tests {
             error.contains("in use by another run") && error.contains(&std::process::id().to_string()),
             "{error}"
         );
+        assert!(in_use(dir.path()));
         drop(run);
+        assert!(!in_use(dir.path()) && !in_use(&dir.path().join("nowhere")));
         RunFolder::create_or_resume(dir.path(), true).unwrap();
     }
 

@@ -1,6 +1,7 @@
 //! Asks tasks of a model folder and keeps what came of it.
 
 use crate::commands::eval::access::{Opener, Opens};
+use crate::commands::eval::server::ServerArgs;
 use crate::commands::eval::{Asked, contamination};
 use crate::contamination::{Corpus, Search, measure};
 use crate::model_folder::ModelFolder;
@@ -17,7 +18,7 @@ use smolt_eval::task::pose::{Item, pose};
 use smolt_eval::task::{Formulation, Task};
 use smolt_run::error::{Failure, FileError};
 use smolt_run::progress::Progress;
-use smolt_run::{hash, resources};
+use smolt_run::{hash, resources, signal};
 use smolt_tensor::Cpu;
 use smolt_tensor::gemm::Precision;
 use smolt_text::template::ChatTemplate;
@@ -34,7 +35,9 @@ const LENGTHS: [u32; 2] = [13, 8];
 
 /// An evaluation.
 pub(crate) struct Job {
+    /// A folder; empty where a server is asked.
     pub(crate) model: PathBuf,
+    pub(crate) server: ServerArgs,
     pub(crate) asked: Asked,
     pub(crate) out: Option<PathBuf>,
     /// A run whose training data the items are looked for in.
@@ -46,6 +49,21 @@ pub(crate) struct Job {
     pub(crate) quiet: bool,
 }
 
+/// A task with its rows, which are read once, however many models are asked.
+pub(crate) struct Prepared {
+    pub(crate) task: Task,
+    pub(crate) formulations: Vec<Formulation>,
+    loaded: Loaded,
+}
+
+/// Who is asked.
+pub(crate) struct Subject<'m> {
+    pub(crate) model: &'m mut dyn Model,
+    pub(crate) record: ModelRecord,
+    /// What computes.
+    pub(crate) machine: String,
+}
+
 /// The time, UTC.
 pub(crate) fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
@@ -53,21 +71,71 @@ pub(crate) fn now() -> String {
 
 /// Asks everything; what the folder of results already holds is not asked again.
 pub(crate) fn run(job: &Job) -> Result<Results, Failure> {
-    let tasks = job.asked.tasks()?;
-    let folder = ModelFolder::load(&job.model)?;
-    let template = match job.asked.how(Formulation::Cloze).chat {
-        true => Some(folder.template()?),
-        false => None,
-    };
+    let tasks = prepare(&job.asked)?;
+    if let Some(mut model) = job.server.connect()? {
+        let (record, machine) = (job.server.describe(&model), "a server's".to_owned());
+        return ask_all(job, &tasks, Subject { model: &mut model, record, machine });
+    }
+    let held = Held::load(&job.model, job.asked.how(Formulation::Cloze).chat)?;
     let cpu = Cpu::new(job.threads).map_err(|e| Failure::bad_input(e.to_string()))?;
-    let precision = job.precision.resolve(cpu.isa);
-    let mut model = local(&folder, &cpu, precision, template.as_ref());
+    held.ask(job, &tasks, &cpu)
+}
+
+/// Reads the rows of every task that is asked.
+pub(crate) fn prepare(asked: &Asked) -> Result<Vec<Prepared>, Failure> {
+    let prepared = |(task, formulations): (Task, Vec<Formulation>)| {
+        let loaded = dataset::load(&task, &asked.sources())?;
+        Ok(Prepared { task, formulations, loaded })
+    };
+    asked.tasks()?.into_iter().map(prepared).collect()
+}
+
+/// A model in memory with all that a record says of it, so that its folder may vanish.
+pub(crate) struct Held {
+    folder: ModelFolder,
+    template: Option<ChatTemplate>,
+    record: ModelRecord,
+}
+
+impl Held {
+    pub(crate) fn load(path: &Path, chat: bool) -> Result<Held, Failure> {
+        let folder = ModelFolder::load(path)?;
+        let template = if chat { Some(folder.template()?) } else { None };
+        let record = describe(&folder)?;
+        Ok(Held { folder, template, record })
+    }
+
+    /// With how many tokens the model has seen.
+    pub(crate) fn after(mut self, tokens: Option<u64>) -> Held {
+        self.record.tokens_seen = tokens;
+        self
+    }
+
+    pub(crate) fn parameters(&self) -> u64 {
+        self.record.parameters.unwrap_or(0)
+    }
+
+    /// Asks everything of it.
+    pub(crate) fn ask(&self, job: &Job, tasks: &[Prepared], cpu: &Cpu) -> Result<Results, Failure> {
+        let precision = job.precision.resolve(cpu.isa);
+        let mut model = local(&self.folder, cpu, precision, self.template.as_ref());
+        let machine =
+            format!("{} ({})", resources::cpu_model().unwrap_or_else(|| "unknown CPU".into()), cpu.isa);
+        let precision = if precision == Precision::Fp32 { "fp32" } else { "bf16" }.into();
+        let record = ModelRecord { precision, ..self.record.clone() };
+        ask_all(job, tasks, Subject { model: &mut model, record, machine })
+    }
+}
+
+/// Asks everything of one model. A signal ends it after the task in hand; what was answered until then is kept.
+pub(crate) fn ask_all(job: &Job, tasks: &[Prepared], subject: Subject<'_>) -> Result<Results, Failure> {
+    let Subject { model, record, machine } = subject;
     let mut results = Results {
         format_version: record::FORMAT_VERSION,
         smolt: env!("CARGO_PKG_VERSION").into(),
         date: now(),
-        model: describe(&folder, precision)?,
-        machine: format!("{} ({})", resources::cpu_model().unwrap_or_else(|| "unknown CPU".into()), cpu.isa),
+        model: record,
+        machine,
         tasks: Vec::new(),
         texts: Vec::new(),
     };
@@ -79,12 +147,14 @@ pub(crate) fn run(job: &Job) -> Result<Results, Failure> {
         }
         None => BTreeMap::new(),
     };
-    for (task, formulations) in &tasks {
-        let loaded = dataset::load(task, &job.asked.sources())?;
-        let opener = Opener { path: Some(&job.model), model: Some(&results.model) };
-        let standing = job.opens.open(task, &loaded, opener)?;
+    for Prepared { task, formulations, loaded } in tasks {
+        let path = job.server.given().is_none().then_some(job.model.as_path());
+        let standing = job.opens.open(task, loaded, Opener { path, model: Some(&results.model) })?;
         for &formulation in formulations {
-            let items = items(task, formulation, &loaded, job.asked.limit())?;
+            if signal::requested().is_some() {
+                return Ok(results);
+            }
+            let items = items(task, formulation, loaded, job.asked.limit())?;
             let mut result = TaskResult {
                 task: task.name.clone(),
                 task_hash: record::task_hash(task),
@@ -110,7 +180,7 @@ pub(crate) fn run(job: &Job) -> Result<Results, Failure> {
                 continue;
             }
             let started = Instant::now();
-            let samples = ask(task, &items, &result.how, &mut model, job.quiet)?;
+            let samples = ask(task, &items, &result.how, model, job.quiet)?;
             result.scores = summarise(task, formulation, &items, &samples);
             result.seconds = started.elapsed().as_secs_f64();
             let primary = &result.scores.primary;
@@ -123,7 +193,7 @@ pub(crate) fn run(job: &Job) -> Result<Results, Failure> {
         }
     }
     for path in job.asked.texts() {
-        results.texts.push(read_text(path, &mut model, job.quiet)?);
+        results.texts.push(read_text(path, model, job.quiet)?);
     }
     if let Some(out) = &job.out {
         record::write_results(out, &results)?;
@@ -201,9 +271,12 @@ pub(crate) fn local<'a>(
     precision: Precision,
     template: Option<&'a ChatTemplate>,
 ) -> LocalModel<'a> {
-    let capacity = folder.loaded.model.config().max_position_embeddings;
     LocalModel {
-        decoder: folder.decoder(cpu, precision, SLOTS, capacity),
+        cpu,
+        model: &folder.loaded.model,
+        weights: &folder.loaded.weights,
+        precision,
+        slots: SLOTS,
         tokenizer: &folder.tokenizer,
         template,
         bos: Bos::Tokenizer,
@@ -224,7 +297,8 @@ pub(crate) fn shown(folder: Option<&ModelFolder>, item: &Item, how: &How) -> Res
     Ok(model.shown(&prompt)?)
 }
 
-fn describe(folder: &ModelFolder, precision: Precision) -> Result<ModelRecord, Failure> {
+/// What is known of a model, but for the precision it is asked in.
+fn describe(folder: &ModelFolder) -> Result<ModelRecord, Failure> {
     let config = folder.loaded.model.config();
     let step = std::fs::read(folder.path.join("state.json"))
         .ok()
@@ -234,7 +308,7 @@ fn describe(folder: &ModelFolder, precision: Precision) -> Result<ModelRecord, F
         path: folder.path.display().to_string(),
         hash: weights_hash(&folder.path)?,
         tokenizer_hash: folder.tokenizer.hash().to_owned(),
-        precision: if precision == Precision::Fp32 { "fp32" } else { "bf16" }.into(),
+        precision: String::new(),
         context_length: config.max_position_embeddings,
         parameters: Some(folder.loaded.weights.len() as u64),
         step,

@@ -4,6 +4,7 @@ mod commands;
 mod contamination;
 mod curation;
 mod device;
+mod during_training;
 mod evaluate;
 mod evaluation;
 mod model_folder;

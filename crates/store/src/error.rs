@@ -54,6 +54,8 @@ pub enum Why {
     Changed,
     /// The server's answer contradicts itself, or is too large.
     Broken,
+    /// The server understood the question and does not answer it.
+    Refused,
     /// No answer in time, or only failures.
     Unreachable,
 }
@@ -81,6 +83,7 @@ impl Remote {
             Why::Offline => "unset HF_HUB_OFFLINE, or fetch it into the cache while online",
             Why::Unsupported => "use another address",
             Why::Changed => "read it again from the start, when nobody writes to it",
+            Why::Refused => "change what is asked, or ask another server",
             Why::Broken => "check that the endpoint is the server it should be",
             Why::Unreachable => "check the network, the endpoint and any proxy, then run again",
         }
@@ -135,7 +138,9 @@ impl ExitKind for Error {
             Self::File(error) => error.exit(),
             Self::Address { .. } => Exit::BadInput,
             Self::Remote(remote) => match remote.why {
-                Why::NotFound | Why::Denied | Why::Offline | Why::Unsupported => Exit::BadInput,
+                Why::NotFound | Why::Denied | Why::Offline | Why::Unsupported | Why::Refused => {
+                    Exit::BadInput
+                }
                 Why::Changed | Why::Broken | Why::Unreachable => Exit::Failed,
             },
         }
@@ -151,7 +156,7 @@ impl From<Error> for io::Error {
             Error::Remote(remote) => match remote.why {
                 Why::NotFound => io::ErrorKind::NotFound,
                 Why::Denied => io::ErrorKind::PermissionDenied,
-                Why::Unsupported => io::ErrorKind::Unsupported,
+                Why::Unsupported | Why::Refused => io::ErrorKind::Unsupported,
                 Why::Changed | Why::Broken => io::ErrorKind::InvalidData,
                 Why::Offline | Why::Unreachable => io::ErrorKind::ConnectionAborted,
             },

@@ -121,6 +121,31 @@ impl Store {
             _ => Ok(address.clone()),
         }
     }
+
+    /// Asks a server a question in JSON (`POST`) and returns the body of its answer, at most `most` bytes.
+    ///
+    /// `url` is `http://` or `https://`; `token` goes along as a bearer token, to its host alone, and is never shown. The
+    /// same patience as for files: passing failures are tried again, `Retry-After` is heeded, so a question may reach the
+    /// server twice. Answers that take long to compute need a longer [`Settings::read_timeout`].
+    ///
+    /// # Errors
+    /// [`Why::Refused`](crate::Why::Refused) with the server's own words where it says that the question is to blame.
+    #[cfg(feature = "network")]
+    pub fn post_json(
+        &self,
+        url: &Address,
+        token: Option<&str>,
+        body: &[u8],
+        most: usize,
+    ) -> Result<Vec<u8>, Error> {
+        self.network.json(url, token, Some(body.to_vec()), most)
+    }
+
+    /// What a server says at `url` (`GET`), as [`Store::post_json`] does it.
+    #[cfg(feature = "network")]
+    pub fn get_json(&self, url: &Address, token: Option<&str>, most: usize) -> Result<Vec<u8>, Error> {
+        self.network.json(url, token, None, most)
+    }
 }
 
 #[cfg(not(feature = "network"))]

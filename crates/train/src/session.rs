@@ -39,8 +39,22 @@ pub trait StepHook {
     fn step(&mut self, _report: &StepReport) {}
     /// After each validation.
     fn validation(&mut self, _step: u64, _losses: &[DomainLoss]) {}
+    /// After each checkpoint, before the next step; what it returns goes into the run's events. Nothing that happens here
+    /// can change the training.
+    fn checkpoint(&mut self, _step: u64, _folder: &Path) -> Vec<Event> {
+        Vec::new()
+    }
     /// Anything else worth a line.
     fn note(&mut self, _text: &str) {}
+}
+
+/// A line for `events.jsonl`.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// What happened, in a word.
+    pub name: &'static str,
+    /// What there is to say about it.
+    pub detail: Value,
 }
 
 /// What a run starts from.
@@ -194,7 +208,15 @@ impl Session<'_> {
             }
             stopped = signal::requested();
             if step == last || stopped.is_some() || every(self.recipe.train.checkpoint_interval) {
-                checkpoint = Some(self.checkpoint()?);
+                let path = self.checkpoint()?;
+                // Whoever asked to stop wants the machine back.
+                if stopped.is_none() {
+                    for event in self.hook.checkpoint(step, &path) {
+                        self.event(event.name, event.detail)?;
+                    }
+                }
+                checkpoint = Some(path);
+                stopped = stopped.or_else(signal::requested);
             }
         }
         if let Some(signal) = stopped {

@@ -3,6 +3,9 @@
 use super::{Continuation, Finish, Generated, Model, ModelError, OnDone, Prompt, Request, Scored, TextScore, Writing};
 use smolt_infer::sampling::Sampling;
 use smolt_infer::{Choice, Decoder, Question, Settings, generate, rolling, score};
+use smolt_model::Transformer;
+use smolt_tensor::Cpu;
+use smolt_tensor::gemm::Precision;
 use smolt_text::template::ChatTemplate;
 use smolt_text::tokenizer::Tokenizer;
 use std::ops::ControlFlow;
@@ -17,10 +20,18 @@ pub enum Bos {
     Always(u32),
 }
 
-/// A decoder with its tokenizer.
+/// A model with its tokenizer.
 pub struct LocalModel<'m> {
-    /// The model with its cache.
-    pub decoder: Decoder<'m>,
+    /// Where it runs.
+    pub cpu: &'m Cpu,
+    /// The architecture.
+    pub model: &'m Transformer,
+    /// Its weights.
+    pub weights: &'m [f32],
+    /// Arithmetic of products.
+    pub precision: Precision,
+    /// Sequences that share the cache.
+    pub slots: usize,
     /// Its tokenizer.
     pub tokenizer: &'m Tokenizer,
     /// Its chat template, where it has one.
@@ -31,7 +42,18 @@ pub struct LocalModel<'m> {
     pub end_tokens: Vec<u32>,
 }
 
-impl LocalModel<'_> {
+impl<'m> LocalModel<'m> {
+    /// Most tokens of a sequence.
+    fn context(&self) -> usize {
+        self.model.config().max_position_embeddings
+    }
+
+    /// A decoder with room for sequences of `longest` tokens: caches of a long context are large.
+    fn decoder(&self, longest: usize) -> Decoder<'m> {
+        let capacity = longest.next_multiple_of(64).min(self.context());
+        Decoder::new(self.cpu, self.model, self.weights, self.precision, self.slots, capacity)
+    }
+
     /// A whole text as tokens, with what goes before it.
     fn encode(&self, text: &str) -> Vec<u32> {
         match self.bos {
@@ -96,7 +118,7 @@ impl LocalModel<'_> {
 
     /// Cuts a prompt from the left so that `after` more tokens fit; how many were cut.
     fn cut(&self, prompt: &mut Vec<u32>, after: usize) -> Result<usize, ModelError> {
-        let capacity = self.decoder.capacity();
+        let capacity = self.context();
         if after >= capacity {
             return Err(ModelError::Request(format!("{after} tokens after the prompt do not fit a context of {capacity}")));
         }
@@ -110,8 +132,9 @@ impl Model for LocalModel<'_> {
     fn score(&mut self, requests: &[Request], on_done: OnDone<'_>) -> Result<Vec<Scored>, ModelError> {
         let posed = requests.iter().map(|request| self.question(request)).collect::<Result<Vec<_>, _>>()?;
         let (questions, dropped): (Vec<Question>, Vec<usize>) = posed.into_iter().unzip();
+        let longest = questions.iter().map(Question::room).max().unwrap_or(1);
         let mut done = 0;
-        let scores = score(&mut self.decoder, &questions, |_, _| {
+        let scores = score(&mut self.decoder(longest), &questions, |_, _| {
             done += 1;
             on_done(done);
         })?;
@@ -156,7 +179,8 @@ impl Model for LocalModel<'_> {
         let mut texts = vec![String::new(); encoded.len()];
         let mut streams: Vec<_> = encoded.iter().map(|_| self.tokenizer.stream_decoder()).collect();
         let mut ended = 0;
-        let answers = generate(&mut self.decoder, &encoded, &settings, |prompt, token| {
+        let longest = encoded.iter().map(Vec::len).max().unwrap_or(0) + writing.max_tokens;
+        let answers = generate(&mut self.decoder(longest), &encoded, &settings, |prompt, token| {
             texts[prompt].push_str(&streams[prompt].push(token));
             match cut_at_stop(&mut texts[prompt], &writing.stop) {
                 true => ControlFlow::Break(()),
@@ -188,7 +212,8 @@ impl Model for LocalModel<'_> {
         let encoded: Vec<Vec<u32>> = texts.iter().map(|text| self.tokenizer.encode(text, false)).collect();
         let total: usize = encoded.iter().map(Vec::len).sum();
         let (mut done, prefix) = (0, self.prefix_token()?);
-        let logs = rolling(&mut self.decoder, prefix, &encoded, |tokens| {
+        let longest = encoded.iter().map(Vec::len).max().unwrap_or(1);
+        let logs = rolling(&mut self.decoder(longest), prefix, &encoded, |tokens| {
             done += tokens;
             // Progress is told in texts; tokens are what takes time.
             on_done(texts.len() * done / total.max(1));

@@ -1,6 +1,7 @@
 //! What is evaluated: something that gives text a likelihood and writes text.
 
 pub mod local;
+pub mod server;
 
 use serde::{Deserialize, Serialize};
 use smolt_run::error::{Exit, ExitKind};

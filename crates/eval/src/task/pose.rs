@@ -185,9 +185,24 @@ impl Poser<'_> {
         Ok(items)
     }
 
+    /// The columns of a row and `others`; besides, unless a column has the name, `formulation`, the data set's `config`
+    /// and `row`, all columns by name.
+    fn variables(&self, row: &Row, others: &[(&str, Value)]) -> Value {
+        let config = self.task.dataset.config.as_deref().unwrap_or_default();
+        let besides = [
+            ("formulation", Value::from(self.formulation.name())),
+            ("config", Value::from(config)),
+            ("row", variables(row, &[])),
+        ];
+        let mut all: Vec<(&str, Value)> =
+            besides.into_iter().filter(|(name, _)| !row.contains_key(*name)).collect();
+        all.extend(others.iter().cloned());
+        variables(row, &all)
+    }
+
     fn item(&self, row: &Row, at: usize) -> Result<Option<Item>, String> {
         let (item, engine) = (&self.task.item, &self.engine);
-        let columns = variables(row, &[]);
+        let columns = self.variables(row, &[]);
         let said = |e: TemplateError| e.to_string();
         if let Some(filter) = &self.task.dataset.filter
             && !engine.value("dataset.filter", filter, &columns).map_err(said)?.is_true()
@@ -254,7 +269,7 @@ impl Poser<'_> {
             others.push(("prompt", stem.into()));
         }
         let field = prompt_field(self.formulation);
-        posed.questions = vec![self.engine.render(field, &form.prompt, &variables(row, &others))?];
+        posed.questions = vec![self.engine.render(field, &form.prompt, &self.variables(row, &others))?];
         posed.delimiter.clone_from(&form.delimiter);
         posed.continuations = ('A'..='Z').take(posed.choices.len()).map(String::from).collect();
         Ok(())

@@ -1,6 +1,7 @@
 //! `smolt train`
 
 use crate::device::DeviceArgs;
+use crate::during_training::DuringTraining;
 use crate::output::{self, bytes, thousands};
 use crate::{Outcome, model_folder};
 use serde_json::json;
@@ -8,7 +9,7 @@ use smolt_run::error::Failure;
 use smolt_run::progress::Progress;
 use smolt_run::{recipe, signal};
 use smolt_train::recipe::Train;
-use smolt_train::session::{self, Options, Start, StepHook, Summary};
+use smolt_train::session::{self, Event, Options, Start, StepHook, Summary};
 use smolt_train::trainer::StepReport;
 use smolt_train::validate::DomainLoss;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,9 @@ pub(crate) struct Args {
     /// Override a setting, e.g. --set train.train_steps=100
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Evaluate checkpoints between steps by this plan (TOML)
+    #[arg(long, value_name = "PLAN")]
+    evaluate: Option<PathBuf>,
     /// Print the result as JSON and no progress
     #[arg(long)]
     json: bool,
@@ -64,7 +68,11 @@ pub(crate) fn run(args: Args) -> Outcome {
         args: &argv,
     };
     let mut bar = Bar::new(args.json);
+    if let Some(plan) = &args.evaluate {
+        bar.evaluation = Some(DuringTraining::new(plan, &recipe, &out, args.device.threads())?);
+    }
     let summary = session::run(recipe, options, &mut bar)?;
+    let evaluation = bar.evaluation.as_ref().map(DuringTraining::cost);
     bar.finish(&summary);
     if args.json {
         let validation: serde_json::Map<_, _> = summary
@@ -79,6 +87,7 @@ pub(crate) fn run(args: Args) -> Outcome {
             "tokens_per_second": summary.tokens_per_second,
             "peak_rss_bytes": smolt_run::resources::peak_rss_bytes(),
             "validation": validation,
+            "evaluation": evaluation,
         }));
     }
     Ok(summary.stopped.map_or(ExitCode::SUCCESS, |s| ExitCode::from(s.exit_code())))
@@ -90,11 +99,13 @@ pub(crate) struct Bar {
     quiet: bool,
     /// Tokens per second, smoothed.
     speed: f64,
+    /// What checkpoints are evaluated by.
+    evaluation: Option<DuringTraining>,
 }
 
 impl Bar {
     pub(crate) fn new(quiet: bool) -> Bar {
-        Bar { progress: None, quiet, speed: 0.0 }
+        Bar { progress: None, quiet, speed: 0.0, evaluation: None }
     }
 
     fn say(&self, text: &str) {
@@ -114,6 +125,9 @@ impl Bar {
         }
         if let Some(signal) = summary.stopped {
             eprintln!("stopped by {} after step {}; --resume goes on", signal.name(), summary.step);
+        }
+        if let Some(evaluation) = &self.evaluation {
+            eprintln!("{}", evaluation.summary());
         }
         eprintln!("{} holds the model after step {}", summary.checkpoint.display(), summary.step);
     }
@@ -155,6 +169,15 @@ impl StepHook for Bar {
         let parts: Vec<String> =
             losses.iter().map(|l| format!("{} {:.4} bits/byte", l.name, l.bits_per_byte)).collect();
         self.say(&format!("step {step}: {}", parts.join(", ")));
+    }
+
+    fn checkpoint(&mut self, step: u64, folder: &Path) -> Vec<Event> {
+        let Some(evaluation) = &mut self.evaluation else { return Vec::new() };
+        let (events, line) = evaluation.checkpoint(step, folder);
+        if !line.is_empty() {
+            self.say(&line);
+        }
+        events
     }
 
     fn note(&mut self, text: &str) {

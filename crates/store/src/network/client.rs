@@ -3,7 +3,10 @@
 use std::error::Error as _;
 use std::sync::{Arc, Once};
 
-use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use bytes::Bytes;
+use reqwest::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION,
+};
 use reqwest::{Method, Response, StatusCode, Url, redirect};
 use tokio::time::timeout;
 
@@ -35,11 +38,15 @@ pub(super) struct Ask {
     pub(super) headers: Vec<(HeaderName, String)>,
     /// Stop at a redirect to another host that carries this header, and take it as the answer.
     pub(super) stop_at: Option<HeaderName>,
+    /// Sent along, as JSON.
+    pub(super) body: Option<Bytes>,
+    /// The body of a refusal says why: read its words.
+    pub(super) explains: bool,
 }
 
 impl Ask {
     pub(super) fn new(method: Method, url: Url, token: Option<Arc<str>>) -> Self {
-        Self { method, url, token, headers: Vec::new(), stop_at: None }
+        Self { method, url, token, headers: Vec::new(), stop_at: None, body: None, explains: false }
     }
 }
 
@@ -68,11 +75,11 @@ impl Client {
             let response = self.once(ask, url.clone(), home).await?;
             let Some(next) = redirect_of(&response) else {
                 let status = response.status();
-                return if status.is_success() {
-                    Ok(response)
-                } else {
-                    Err(refusal(status, response.headers()))
-                };
+                if status.is_success() {
+                    return Ok(response);
+                }
+                let refused = refusal(status, response.headers());
+                return Err(if ask.explains { self.explained(refused, response).await } else { refused });
             };
             let next = url.join(&next).map_err(|error| {
                 Failed::finally(Why::Broken, format!("it redirects to nowhere ({error})"))
@@ -102,6 +109,9 @@ impl Client {
                 .map_err(|_| Failed::finally(Why::Denied, "the token holds letters that no token has"))?;
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
+        }
+        if let Some(body) = &ask.body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
         }
         let limit = self.settings.read_timeout;
         match timeout(limit, request.send()).await {

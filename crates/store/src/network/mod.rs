@@ -4,6 +4,7 @@ mod bucket;
 mod client;
 mod http;
 mod hub;
+mod json;
 mod retry;
 mod source;
 mod stream;
@@ -163,6 +164,7 @@ fn too_many(shown: &str) -> Error {
 /// What servers say in headers, read from anything.
 pub(crate) fn fuzz_answers(first: &str, second: &str) {
     let _ = (http::content_range(first), hub::next_link(first));
+    let _ = json::words(second.as_bytes());
     let _ = retry::parse_retry_after(first, jiff::Timestamp::UNIX_EPOCH);
     let wanted = crate::glob::Wanted::new(first);
     let _ = wanted.takes(second);

@@ -45,6 +45,8 @@ struct Inner {
     decoding: Decoding,
     fallback: Fallback,
     unknown: Option<u32>,
+    /// Whether the engine has tokens for bytes that the vocabulary lacks.
+    lent: bool,
     /// `bos_token`, `eos_token`, … as templates see them.
     special_tokens_map: BTreeMap<String, String>,
 }
@@ -74,6 +76,7 @@ impl Tokenizer {
 
     fn build(json: Vec<u8>, path: &Path, map: BTreeMap<String, String>) -> Result<Self, TokenizerError> {
         let Parsed { engine, decoder, pieces, ids, decoding, fallback, unknown } = read::parse(&json, path)?;
+        let lent = matches!(&fallback, Fallback::Bytes(bytes) if bytes.contains(&None));
         let hash = blake3::hash(&json).to_hex().to_string();
         let inner = Inner {
             json,
@@ -85,6 +88,7 @@ impl Tokenizer {
             decoding,
             fallback,
             unknown,
+            lent,
             special_tokens_map: map,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -153,12 +157,16 @@ impl Tokenizer {
         let mut out = Vec::with_capacity(text.len() / 3);
         let engine = &self.inner.engine;
         let done = catch_unwind(AssertUnwindSafe(|| engine.encode_into(text, &options, &mut out).is_ok()));
-        matches!(done, Ok(true)).then(|| PipelineToken::cast_slice(&out).to_vec())
+        let mut ids = matches!(done, Ok(true)).then(|| PipelineToken::cast_slice(&out).to_vec())?;
+        if self.inner.lent {
+            ids.retain(|&id| (id as usize) < self.inner.pieces.len());
+        }
+        Some(ids)
     }
 
     fn encode_bytes(&self, bytes: &[u8]) -> Vec<u32> {
         match &self.inner.fallback {
-            Fallback::Bytes(ids) => bytes.iter().map(|&b| ids[usize::from(b)]).collect(),
+            Fallback::Bytes(ids) => bytes.iter().filter_map(|&b| ids[usize::from(b)]).collect(),
             Fallback::Unknown(id) if !bytes.is_empty() => id.iter().copied().collect(),
             Fallback::Unknown(_) => Vec::new(),
         }

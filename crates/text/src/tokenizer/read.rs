@@ -37,8 +37,9 @@ pub(super) enum Decoding {
 
 /// What a tokenizer falls back to when the file's own pattern fails on a text.
 pub(super) enum Fallback {
-    /// The token of each single byte.
-    Bytes(Vec<u32>),
+    /// The token of each single byte. A published vocabulary may lack some that its training text never had (SmolLM2's
+    /// lacks 21 of control characters and planes beyond Unicode's): text loses them, as with PyPI's tokenizers.
+    Bytes(Vec<Option<u32>>),
     /// The unknown token, if there is one.
     Unknown(Option<u32>),
 }
@@ -78,6 +79,11 @@ pub(super) fn parse(json: &[u8], path: &Path) -> Result<Parsed, TokenizerError> 
         _ => byte_tokens(&ids).map_or(Fallback::Unknown(unknown), Fallback::Bytes),
     };
     let added = reader.added_tokens(&value, &mut pieces, &mut ids)?;
+    if let Fallback::Bytes(bytes) = &fallback
+        && kind == Kind::ByteLevel
+    {
+        lend_bytes(&mut value["model"]["vocab"], bytes, pieces.len());
+    }
     let canonical = serde_json::to_string(&value).map_err(|e| reader.damaged(e))?;
     let decoder = reader.guard(|| tokenizers::from_json(&canonical))?.map_err(|e| reader.unsupported(e))?;
     drop(canonical);
@@ -159,8 +165,19 @@ fn byte_of(token: &str) -> Option<u8> {
 }
 
 /// The ids of `<0x00>` to `<0xFF>`, if the vocabulary has them all.
-fn byte_tokens(ids: &HashMap<String, u32>) -> Option<Vec<u32>> {
-    (0..=u8::MAX).map(|byte| ids.get(&format!("<0x{byte:02X}>")).copied()).collect()
+fn byte_tokens(ids: &HashMap<String, u32>) -> Option<Vec<Option<u32>>> {
+    (0..=u8::MAX).map(|byte| ids.get(&format!("<0x{byte:02X}>")).copied().map(Some)).collect()
+}
+
+/// The engine wants a token for every byte. Those that the vocabulary lacks get ids beyond it, which
+/// [`Tokenizer::encode`](super::Tokenizer::encode) leaves out.
+fn lend_bytes(vocab: &mut Value, bytes: &[Option<u32>], mut next: usize) {
+    let Some(vocab) = vocab.as_object_mut() else { return };
+    let alphabet = Alphabet::new();
+    for byte in (0..=u8::MAX).filter(|&byte| bytes[usize::from(byte)].is_none()) {
+        vocab.insert(alphabet.spell(&[byte]), next.into());
+        next += 1;
+    }
 }
 
 struct Reader<'a> {
@@ -306,16 +323,16 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// With every byte in the vocabulary no text can fail to encode.
-    fn byte_ids(&self, ids: &HashMap<String, u32>) -> Result<Vec<u32>, TokenizerError> {
+    /// The tokens of single bytes, of which the printable ASCII ones must be there.
+    fn byte_ids(&self, ids: &HashMap<String, u32>) -> Result<Vec<Option<u32>>, TokenizerError> {
         let alphabet = Alphabet::new();
-        (0..=u8::MAX)
-            .map(|byte| {
-                ids.get(&alphabet.spell(&[byte]))
-                    .copied()
-                    .ok_or_else(|| self.unsupported(format!("its vocabulary lacks the byte {byte:#04x}")))
-            })
-            .collect()
+        let of = |byte: u8| match ids.get(&alphabet.spell(&[byte])).copied() {
+            None if byte.is_ascii_graphic() || byte == b' ' || byte == b'\n' => {
+                Err(self.unsupported(format!("its vocabulary lacks the byte {byte:#04x}")))
+            }
+            id => Ok(id),
+        };
+        (0..=u8::MAX).map(of).collect()
     }
 
     fn added_tokens(

@@ -147,6 +147,30 @@ fn saved_folders_load_again() {
     assert!(save(dir.path(), trained(), &same, None).is_err());
 }
 
+/// SmolLM2's vocabulary lacks bytes that its training text did not have.
+#[test]
+fn a_vocabulary_without_some_bytes_drops_them() {
+    let mut value: serde_json::Value = serde_json::from_slice(trained().json()).unwrap();
+    let size = trained().vocab_size();
+    // Byte 0x04 is spelt U+0104. Another takes its id, so that ids stay without gaps.
+    let vocab = value["model"]["vocab"].as_object_mut().unwrap();
+    let id = vocab.remove("\u{104}").unwrap();
+    vocab.insert("no byte".into(), id);
+    let lacking = Tokenizer::from_json(value.to_string().as_bytes(), "t.json".as_ref()).unwrap();
+    assert_eq!(lacking.vocab_size(), size);
+    for text in ["plain text, 12", "é 🚀"] {
+        assert_eq!(lacking.encode(text, false), trained().encode(text, false));
+    }
+    assert_eq!(lacking.decode(&lacking.encode("a\u{4} b", false), false), "a b");
+    assert!(lacking.encode("\u{4}", false).is_empty() && lacking.encode_ordinary("\u{4}").is_empty());
+    value["model"]["merges"] = serde_json::json!([]);
+    let vocab = value["model"]["vocab"].as_object_mut().unwrap();
+    let id = vocab.remove("!").unwrap();
+    vocab.insert("no byte either".into(), id);
+    let error = Tokenizer::from_json(value.to_string().as_bytes(), "t.json".as_ref()).unwrap_err();
+    assert!(error.to_string().contains("0x21"), "printable ones must be there: {error}");
+}
+
 #[test]
 fn errors_name_the_file() {
     let dir = tempfile::tempdir().unwrap();

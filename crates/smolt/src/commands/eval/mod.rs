@@ -4,11 +4,17 @@ pub(crate) mod access;
 mod check;
 mod compare;
 pub(crate) mod contamination;
+pub(crate) mod plan;
 mod prompts;
 mod replicate;
 pub(crate) mod report;
+mod rank;
 mod ruler;
+mod signal;
+mod subset;
+pub(crate) mod server;
 mod tasks;
+pub(crate) mod watch;
 
 use crate::device::DeviceArgs;
 use crate::evaluation::{self, Job};
@@ -33,6 +39,12 @@ pub(crate) struct Args {
 pub(crate) enum Action {
     /// Measure how long a context a model masters: RULER and needles
     Ruler(ruler::Args),
+    /// Say which tasks are worth deciding by, from the evaluated checkpoints of runs
+    Signal(signal::Args),
+    /// Rank models by how many others they beat
+    Rank(rank::Args),
+    /// Choose a small part of a task that ranks models as the whole does
+    Subset(subset::Args),
     /// List the built-in tasks and suites
     Tasks(tasks::Args),
     /// Say whether one model is better than another, task by task
@@ -45,6 +57,8 @@ pub(crate) enum Action {
     Contamination(contamination::Args),
     /// Show when held-out benchmarks were opened, and why
     Access(access::Args),
+    /// Evaluate every checkpoint of a run as it appears
+    Watch(watch::Args),
     /// Say whether published scores are reproduced; exit code 1 if not
     Replicate(replicate::Args),
 }
@@ -52,8 +66,10 @@ pub(crate) enum Action {
 #[derive(clap::Args)]
 struct Evaluation {
     /// A Hugging Face folder, or a run's folder for its newest checkpoint
-    #[arg(required = true)]
+    #[arg(required_unless_present = "server")]
     model: Option<PathBuf>,
+    #[command(flatten)]
+    server: server::ServerArgs,
     #[command(flatten)]
     asked: Asked,
     /// Folder of results: results.json, samples/, report.html; what it already holds is not asked again
@@ -239,12 +255,16 @@ impl Asked {
 pub(crate) fn run(args: Args) -> Outcome {
     match args.action {
         Some(Action::Compare(args)) => compare::run(&args),
+        Some(Action::Signal(args)) => signal::run(&args),
+        Some(Action::Rank(args)) => rank::run(&args),
+        Some(Action::Subset(args)) => subset::run(&args),
         Some(Action::Ruler(args)) => ruler::run(&args),
         Some(Action::Tasks(args)) => tasks::run(&args),
         Some(Action::Prompts(args)) => prompts::run(&args),
         Some(Action::Check(args)) => check::run(&args),
         Some(Action::Contamination(args)) => contamination::run(&args),
         Some(Action::Access(args)) => access::run(&args),
+        Some(Action::Watch(args)) => watch::run(&args),
         Some(Action::Replicate(args)) => replicate::run(&args),
         None => evaluate_model(args.evaluation),
     }
@@ -261,6 +281,7 @@ fn evaluate_model(args: Evaluation) -> Outcome {
     }
     let results = evaluation::run(&Job {
         model,
+        server: args.server,
         asked: args.asked,
         out: args.out.clone(),
         contamination: args.contamination,

@@ -1,0 +1,385 @@
+//! A model behind an OpenAI-compatible server: vLLM, SGLang, llama-cpp-python, a hosted one.
+//!
+//! Likelihoods come from `/v1/completions`, which must echo the prompt with its log-probabilities; most servers that only
+//! chat cannot. Answers come from `/v1/completions`, or through the server's own chat template from
+//! `/v1/chat/completions`.
+
+mod answer;
+mod echo;
+
+use super::{Generated, Model, ModelError, OnDone, Prompt, Request, Scored, TextScore, Writing};
+use echo::Echo;
+use serde_json::{Value, json};
+use smolt_store::{Address, Error, Store, Why};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+/// The most bytes of one answer.
+const MOST: usize = 64 << 20;
+
+/// OpenAI's own limit on stop strings; further ones end the answer here.
+const MOST_STOPS: usize = 4;
+
+/// What the server is asked about before anything else.
+const PROBE: &str = "The sky is blue";
+
+/// A server and how it is asked.
+pub struct Settings {
+    /// Where its interface begins: `http://127.0.0.1:8000/v1`.
+    pub url: String,
+    /// Which of its models; the only one where it is left out.
+    pub model: Option<String>,
+    /// Goes along as a bearer token; never shown.
+    pub token: Option<String>,
+    /// Requests in flight.
+    pub concurrency: usize,
+}
+
+/// A model behind a server.
+pub struct ServerModel {
+    store: Store,
+    settings: Settings,
+    model: String,
+    context_length: Option<usize>,
+    /// `max_tokens` with which the server echoes a text, once it was found out.
+    echo: Option<u64>,
+}
+
+impl ServerModel {
+    /// Finds the model. `store` decides the patience: its read timeout must be as long as the longest answer takes.
+    ///
+    /// # Errors
+    /// A server that does not answer, or that has several models of which none was named.
+    pub fn connect(store: Store, settings: Settings) -> Result<ServerModel, ModelError> {
+        let mut server =
+            ServerModel { store, settings, model: String::new(), context_length: None, echo: None };
+        let url = server.url("models")?;
+        let listed = server.store.get_json(&url, server.settings.token.as_deref(), MOST);
+        let models = match (listed, &server.settings.model) {
+            (Ok(body), _) => answer::models(&body).map_err(|problem| server.wrong("models", &problem)),
+            // A server without a list of models is fine where the model is named.
+            (Err(error), Some(_)) if error.why() == Some(Why::NotFound) => Ok(Vec::new()),
+            (Err(error), _) => Err(server.failed(&error)),
+        }?;
+        server.model = match (&server.settings.model, models.as_slice()) {
+            (Some(name), _) => name.clone(),
+            (None, [only]) => only.id.clone(),
+            (None, several) => {
+                let names: Vec<&str> = several.iter().take(20).map(|model| model.id.as_str()).collect();
+                let has = if names.is_empty() {
+                    "no models".into()
+                } else {
+                    format!("the models {}", names.join(", "))
+                };
+                return Err(server.wrong("models", &format!("it has {has}; name one with --server-model")));
+            }
+        };
+        let entry = models.iter().find(|model| model.id == server.model);
+        server.context_length =
+            entry.and_then(|entry| entry.max_model_len).and_then(|length| usize::try_from(length).ok());
+        Ok(server)
+    }
+
+    /// The model's name on the server.
+    pub fn name(&self) -> &str {
+        &self.model
+    }
+
+    /// Most tokens of a prompt with its answer, where the server says it.
+    pub fn context_length(&self) -> Option<usize> {
+        self.context_length
+    }
+
+    fn url(&self, path: &str) -> Result<Address, ModelError> {
+        let base = self.settings.url.trim_end_matches('/');
+        if !base.starts_with("http://") && !base.starts_with("https://") {
+            let problem = format!("{base}: a server's address is like http://127.0.0.1:8000/v1");
+            return Err(ModelError::Server(problem));
+        }
+        format!("{base}/{path}").parse().map_err(|error: Error| ModelError::Server(error.to_string()))
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Result<Vec<u8>, Refusal> {
+        let url = self.url(path).map_err(Refusal::Final)?;
+        let token = self.settings.token.as_deref();
+        self.store.post_json(&url, token, body.to_string().as_bytes(), MOST).map_err(|error| {
+            match error.why() {
+                Some(Why::Refused | Why::NotFound) => Refusal::Question(self.failed(&error)),
+                _ => Refusal::Final(self.failed(&error)),
+            }
+        })
+    }
+
+    /// A failure beyond this machine, with advice for a server of a model.
+    fn failed(&self, error: &Error) -> ModelError {
+        let Error::Remote(remote) = error else { return ModelError::Server(error.to_string()) };
+        let fix = match remote.why {
+            Why::NotFound => "check the address, which ends in /v1, and --server-model",
+            Why::Denied => "name the variable that holds the server's token with --server-token-env",
+            Why::Refused => "change what is asked, or ask another server",
+            Why::Unreachable => {
+                "check that the server runs, that its address is right, and whether --server-timeout is long enough"
+            }
+            _ => "check that it is an OpenAI-compatible server",
+        };
+        let tries = if remote.tries > 1 { format!(" (tried {} times)", remote.tries) } else { String::new() };
+        ModelError::Server(format!("{}: {}{tries}; {fix}", remote.address, remote.problem))
+    }
+
+    /// An answer that makes no sense.
+    fn wrong(&self, path: &str, problem: &str) -> ModelError {
+        ModelError::Server(format!("{}/{path}: {problem}", self.settings.url.trim_end_matches('/')))
+    }
+
+    fn echoing(&self, text: &str, max_tokens: u64) -> Value {
+        json!({
+            "model": self.model, "prompt": text, "echo": true, "logprobs": 1, "max_tokens": max_tokens,
+            "temperature": 0,
+        })
+    }
+
+    /// Asks for a text's log-probabilities; `use_of` sees them beside the text.
+    fn echoed<T>(
+        &self,
+        text: &str,
+        max_tokens: u64,
+        use_of: impl FnOnce(&Echo<'_>) -> Result<T, String>,
+    ) -> Result<T, Refusal> {
+        let body = self.post("completions", &self.echoing(text, max_tokens))?;
+        read_echo(&body, text, max_tokens, use_of)
+            .map_err(|problem| Refusal::Question(self.wrong("completions", &problem)))
+    }
+
+    /// How the server can be made to echo. Asking for no new tokens is refused by some, and taken for no limit by others.
+    fn find_echo(&mut self) -> Result<u64, ModelError> {
+        if let Some(max_tokens) = self.echo {
+            return Ok(max_tokens);
+        }
+        let mut last = None;
+        for max_tokens in [0, 1] {
+            match self.echoed(PROBE, max_tokens, |echo| echo.after(PROBE.len() - 5)) {
+                Ok(_) => {
+                    self.echo = Some(max_tokens);
+                    return Ok(max_tokens);
+                }
+                Err(Refusal::Final(error)) => return Err(error),
+                Err(Refusal::Question(error)) => last = Some(error),
+            }
+        }
+        let reason = last.map(|error| error.to_string()).unwrap_or_default();
+        Err(ModelError::Server(format!(
+            "the server does not echo log-probabilities, so likelihoods (cloze, multiple_choice, --text) cannot be asked \
+             of it; it can be asked --formulation generation ({reason})"
+        )))
+    }
+
+    /// Answers to all questions, several in flight, in order.
+    fn all<Q: Sync, A: Send>(
+        &self,
+        questions: &[Q],
+        on_done: OnDone<'_>,
+        ask: impl Fn(&Q) -> Result<A, ModelError> + Sync,
+    ) -> Result<Vec<A>, ModelError> {
+        let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let mut answers: Vec<Option<A>> = Vec::new();
+        answers.resize_with(questions.len(), || None);
+        let mut failed: Option<(usize, ModelError)> = None;
+        std::thread::scope(|scope| {
+            let (send, receive) = mpsc::channel();
+            for _ in 0..self.settings.concurrency.clamp(1, questions.len().max(1)) {
+                let (send, next, stop, ask) = (send.clone(), &next, &stop, &ask);
+                scope.spawn(move || {
+                    while !stop.load(Ordering::Relaxed) {
+                        let at = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(question) = questions.get(at) else { break };
+                        if send.send((at, ask(question))).is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+            drop(send);
+            for (done, (at, answer)) in receive.into_iter().enumerate() {
+                match answer {
+                    Ok(answer) => answers[at] = Some(answer),
+                    Err(error) => {
+                        stop.store(true, Ordering::Relaxed);
+                        if failed.as_ref().is_none_or(|(first, _)| at < *first) {
+                            failed = Some((at, error));
+                        }
+                    }
+                }
+                on_done(done + 1);
+            }
+        });
+        let lost = || ModelError::Server("a request got lost".into());
+        match failed {
+            Some((_, error)) => Err(error),
+            None => answers.into_iter().map(|answer| answer.ok_or_else(lost)).collect(),
+        }
+    }
+
+    /// Answers to one prompt.
+    fn written(&self, prompt: &Prompt, writing: &Writing) -> Result<Vec<Generated>, ModelError> {
+        let (path, mut body) = match prompt {
+            Prompt::Text(text) => ("completions", json!({"model": self.model, "prompt": text})),
+            Prompt::Chat(messages) => {
+                ("chat/completions", json!({"model": self.model, "messages": messages}))
+            }
+        };
+        // Greedy answers to one prompt are all the same, and servers refuse to give several.
+        let wanted = if writing.temperature == 0.0 { 1 } else { writing.samples.max(1) };
+        let stop: Vec<&String> =
+            writing.stop.iter().filter(|stop| !stop.is_empty()).take(MOST_STOPS).collect();
+        for (key, value) in [
+            ("max_tokens", json!(writing.max_tokens)),
+            ("temperature", json!(writing.temperature)),
+            ("top_p", json!(writing.top_p)),
+        ] {
+            body[key] = value;
+        }
+        if !stop.is_empty() {
+            body["stop"] = json!(stop);
+        }
+        let mut all: Vec<Generated> = Vec::new();
+        while all.len() < wanted {
+            // A server may give fewer at once than it was asked for; others come from other seeds.
+            body["n"] = json!(wanted - all.len());
+            body["seed"] = json!(writing.seed.wrapping_add(all.len() as u64) & i64::MAX as u64);
+            let answer = self.post(path, &body).map_err(ModelError::from)?;
+            let read = if path == "completions" { answer::texts } else { answer::turns };
+            all.extend(read(&answer, &writing.stop).map_err(|problem| self.wrong(path, &problem))?);
+        }
+        all.truncate(wanted);
+        if let (true, Some(only)) = (wanted < writing.samples, all.first().cloned()) {
+            all.resize(writing.samples, only);
+        }
+        Ok(all)
+    }
+}
+
+/// Why a question has no answer.
+enum Refusal {
+    /// The question was not to the server's liking; another may be.
+    Question(ModelError),
+    /// No question will be answered.
+    Final(ModelError),
+}
+
+impl From<Refusal> for ModelError {
+    fn from(refusal: Refusal) -> Self {
+        let (Refusal::Question(error) | Refusal::Final(error)) = refusal;
+        error
+    }
+}
+
+/// What a server says of a text that it was asked to echo.
+fn read_echo<T>(
+    body: &[u8],
+    text: &str,
+    max_tokens: u64,
+    use_of: impl FnOnce(&Echo<'_>) -> Result<T, String>,
+) -> Result<T, String> {
+    let answer = answer::completions(body)?;
+    let generated = answer.usage.and_then(|usage| usage.completion_tokens).unwrap_or(max_tokens);
+    if generated > max_tokens {
+        return Err(format!("it wrote {generated} tokens where it may write {max_tokens}"));
+    }
+    let choice = answer.choices.first().ok_or("its answer has no choices")?;
+    let logs = choice.logprobs.as_ref().ok_or("its answer has no `logprobs`")?;
+    use_of(&Echo::new(logs, text, usize::try_from(generated).unwrap_or(usize::MAX))?)
+}
+
+impl Model for ServerModel {
+    fn score(&mut self, requests: &[Request], on_done: OnDone<'_>) -> Result<Vec<Scored>, ModelError> {
+        if requests.iter().any(|request| matches!(request.prompt, Prompt::Chat(_))) {
+            return Err(ModelError::Server(
+                "a server does not say how likely answers are in a conversation; ask without --chat, or --formulation \
+                 generation"
+                    .into(),
+            ));
+        }
+        let max_tokens = self.find_echo()?;
+        let questions: Vec<(&str, &str)> = requests
+            .iter()
+            .flat_map(|request| {
+                let Prompt::Text(prompt) = &request.prompt else { return Vec::new() };
+                request.continuations.iter().map(|text| (prompt.as_str(), text.as_str())).collect()
+            })
+            .collect();
+        let ends: Vec<usize> = requests
+            .iter()
+            .scan(0, |end, request| {
+                *end += request.continuations.len();
+                Some(*end)
+            })
+            .collect();
+        // Progress counts requests; answers come in any order, so a request counts when as many answers are there.
+        let mut told = |answers: usize| on_done(ends.partition_point(|&end| end <= answers));
+        let answers = self.all(&questions, &mut told, |(prompt, continuation)| {
+            let whole = format!("{prompt}{continuation}");
+            // White space at the end of the prompt belongs to the continuation, as in a model of our own.
+            let stem = prompt.trim_end().len();
+            self.echoed(&whole, max_tokens, |echo| echo.after(stem)).map_err(Refusal::into)
+        })?;
+        let mut answers = answers.into_iter();
+        let scored = |request: &Request| Scored {
+            continuations: answers.by_ref().take(request.continuations.len()).collect(),
+            dropped_tokens: 0,
+        };
+        Ok(requests.iter().map(scored).collect())
+    }
+
+    fn write(
+        &mut self,
+        prompts: &[Prompt],
+        writing: &Writing,
+        on_done: OnDone<'_>,
+    ) -> Result<Vec<Vec<Generated>>, ModelError> {
+        self.all(prompts, on_done, |prompt| self.written(prompt, writing))
+    }
+
+    /// A text's first token counts only where the server puts one of its own before it; else its bytes do not count either.
+    fn read(&mut self, texts: &[String], on_done: OnDone<'_>) -> Result<Vec<TextScore>, ModelError> {
+        let max_tokens = self.find_echo()?;
+        self.all(texts, on_done, |text| {
+            let score = |echo: &Echo<'_>| {
+                let (all, before) = echo.whole()?;
+                let bytes = text.len() - before;
+                Ok(TextScore { log_likelihood: all.log_likelihood, tokens: all.tokens, bytes })
+            };
+            self.echoed(text, max_tokens, score).map_err(Refusal::into)
+        })
+    }
+
+    /// Text as it is sent; of a conversation the messages, since only the server knows its template.
+    fn shown(&self, prompt: &Prompt) -> Result<String, ModelError> {
+        match prompt {
+            Prompt::Text(text) => Ok(text.clone()),
+            Prompt::Chat(messages) => Ok(json!(messages).to_string()),
+        }
+    }
+}
+
+/// Entry point for fuzzing: whatever a server answers is a value or an error; what is accepted is a log-probability.
+#[doc(hidden)]
+pub fn fuzz_server(bytes: &[u8]) {
+    let text = "The sky is blue, 水 and all";
+    for stem in [0, 7, 17, 20] {
+        let found = read_echo(bytes, text, 1, |echo| {
+            let _ = echo.whole();
+            echo.after(stem)
+        });
+        if let Ok(found) = found {
+            assert!(found.tokens > 0 && found.log_likelihood.is_finite() && found.log_likelihood < 1e6);
+        }
+    }
+    let stop = ["\n".to_owned(), "水".to_owned()];
+    for texts in [answer::texts(bytes, &stop), answer::turns(bytes, &stop)].into_iter().flatten() {
+        assert!(texts.iter().all(|text| stop.iter().all(|stop| !text.text.contains(stop.as_str()))));
+    }
+    let _ = answer::models(bytes);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,227 @@
+//! A model behind a server: its scores against arithmetic, and what happens when the server misbehaves.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod toy_server;
+
+use proptest::prelude::*;
+use smolt_eval::model::server::{ServerModel, Settings};
+use smolt_eval::model::{Finish, Model, Prompt, Request, Writing};
+use smolt_store::{Environment, Store};
+use smolt_text::template::Message;
+use std::time::Duration;
+use toy_server::{Fault, Kind, Toy, ln_after};
+
+fn store() -> Store {
+    let settings = smolt_store::Settings {
+        attempts: 4,
+        first_wait: Duration::from_millis(1),
+        longest_wait: Duration::from_millis(4),
+        read_timeout: Duration::from_secs(20),
+        ..smolt_store::Settings::default()
+    };
+    Store::new(settings, Environment::default())
+}
+
+fn try_connect(toy: &Toy, model: Option<&str>, concurrency: usize) -> Result<ServerModel, String> {
+    let settings = Settings {
+        url: format!("{}/v1", toy.url),
+        model: model.map(str::to_owned),
+        token: Some("secret".into()),
+        concurrency,
+    };
+    ServerModel::connect(store(), settings).map_err(|error| error.to_string())
+}
+
+fn connect(toy: &Toy) -> ServerModel {
+    try_connect(toy, None, 4).unwrap()
+}
+
+fn request(prompt: &str, continuations: &[&str]) -> Request {
+    Request {
+        prompt: Prompt::Text(prompt.into()),
+        continuations: continuations.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn writing() -> Writing {
+    Writing { max_tokens: 5, stop: Vec::new(), temperature: 0.0, top_p: 1.0, samples: 1, seed: 7 }
+}
+
+/// Prompt and continuation as they are divided: white space before the border belongs to what follows.
+fn divided<'p>(prompt: &'p str, continuation: &str) -> (&'p str, String) {
+    let stem = prompt.trim_end();
+    (stem, format!("{}{continuation}", &prompt[stem.len()..]))
+}
+
+#[test]
+fn likelihoods_are_those_of_the_model() {
+    let questions = [
+        request("The sky is", &[" blue", " green and tall", " 水"]),
+        request("水は\n", &["a", "\u{1f600} b"]),
+        request("Answer: ", &["A", "B"]),
+    ];
+    for kind in [Kind::Bytes, Kind::Bos, Kind::NeedsOneToken, Kind::ManyForNone, Kind::Pairs] {
+        let toy = Toy::start(kind);
+        let mut done = Vec::new();
+        let scored = connect(&toy).score(&questions, &mut |n| done.push(n)).unwrap();
+        for (question, scored) in questions.iter().zip(&scored) {
+            let Prompt::Text(prompt) = &question.prompt else { panic!() };
+            for (text, got) in question.continuations.iter().zip(&scored.continuations) {
+                let (stem, rest) = divided(prompt, text);
+                let (want, greedy) = ln_after(stem, &rest);
+                assert!(
+                    (got.log_likelihood - want).abs() < 1e-9,
+                    "{kind:?} {prompt:?} {text:?} {got:?} {want}"
+                );
+                assert_eq!(got.greedy, greedy, "{kind:?} {text:?}");
+                assert!(got.tokens == rest.len() || kind == Kind::Pairs, "{kind:?} {text:?}");
+            }
+        }
+        assert_eq!(done.last(), Some(&3), "{kind:?}");
+        assert!(toy.tokens_seen().iter().all(|token| token == "Bearer secret"));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #[test]
+    fn any_text_is_scored_as_arithmetic_has_it(
+        prompt in "[a-z水é\u{1f600} \n]{1,12}",
+        text in "[a-z水é ]{1,6}",
+    ) {
+        prop_assume!(!prompt.trim_end().is_empty());
+        let toy = Toy::start(Kind::Bytes);
+        let scored = connect(&toy).score(&[request(&prompt, &[&text])], &mut |_| {}).unwrap();
+        let (stem, rest) = divided(&prompt, &text);
+        let (want, _) = ln_after(stem, &rest);
+        prop_assert!((scored[0].continuations[0].log_likelihood - want).abs() < 1e-9);
+    }
+}
+
+#[test]
+fn whole_texts_count_what_is_predicted() {
+    let text = "the sky, 水".to_owned();
+    let read = |kind| connect(&Toy::start(kind)).read(std::slice::from_ref(&text), &mut |_| {}).unwrap()[0];
+    let without = read(Kind::Bytes);
+    assert_eq!((without.tokens, without.bytes), (text.len() - 1, text.len() - 1));
+    assert!((without.log_likelihood - ln_after("t", "he sky, 水").0).abs() < 1e-9);
+    let with = read(Kind::Bos);
+    assert_eq!((with.tokens, with.bytes), (text.len(), text.len()));
+    assert!((with.log_likelihood - ln_after("", &text).0).abs() < 1e-9);
+}
+
+#[test]
+fn texts_and_turns_are_written() {
+    let toy = Toy::start(Kind::Bytes);
+    let mut model = connect(&toy);
+    let prompts = [Prompt::Text("ab".into()), Prompt::Chat(vec![Message::new("user", "ab")])];
+    let answers = model.write(&prompts, &writing(), &mut |_| {}).unwrap();
+    assert_eq!(answers[0][0], answers[1][0], "the toy's template is the text itself");
+    assert_eq!((answers[0][0].finish, answers[0][0].tokens), (Finish::Length, 5));
+    let text = answers[0][0].text.clone();
+    let third = text[2..3].to_owned();
+    let stop = ["1", "2", "3", "4", third.as_str()].map(String::from).to_vec();
+    let cut = model.write(&prompts[..1], &Writing { stop, ..writing() }, &mut |_| {}).unwrap();
+    assert_eq!((cut[0][0].text.as_str(), cut[0][0].finish), (&text[..2], Finish::StopString));
+    let several = Writing { samples: 5, temperature: 1.0, ..writing() };
+    let answers = model.write(&prompts, &several, &mut |_| {}).unwrap();
+    assert!(answers.iter().all(|answers| answers.len() == 5), "the toy gives two at once");
+    assert_eq!(answers, model.write(&prompts, &several, &mut |_| {}).unwrap());
+    let greedy = model.write(&prompts[..1], &Writing { samples: 3, ..writing() }, &mut |_| {}).unwrap();
+    assert!(greedy[0].len() == 3 && greedy[0][0] == greedy[0][2]);
+}
+
+#[test]
+fn reasoning_that_the_server_cut_off_stands_before_its_answer() {
+    let toy = Toy::start(Kind::Reasons);
+    let chat = [Prompt::Chat(vec![Message::new("user", "ab")])];
+    let answer = connect(&toy).write(&chat, &writing(), &mut |_| {}).unwrap();
+    assert_eq!(answer[0][0].text, "<think>hm</think>done");
+    assert_eq!(answer[0][0].finish, Finish::EndToken);
+}
+
+#[test]
+fn passing_faults_change_nothing() {
+    let questions: Vec<Request> = (0..20).map(|i| request(&format!("q{i} is"), &[" a", " bc"])).collect();
+    let toy = Toy::start(Kind::Bytes);
+    let calm = connect(&toy).score(&questions, &mut |_| {}).unwrap();
+    let mut model = connect(&toy);
+    toy.plant([Fault::Status(500), Fault::Busy, Fault::Cut, Fault::Status(503), Fault::Busy]);
+    assert_eq!(model.score(&questions, &mut |_| {}).unwrap(), calm);
+    assert_eq!(toy.faults_left(), 0);
+}
+
+#[test]
+fn lasting_faults_are_one_clear_error() {
+    let toy = Toy::start(Kind::Bytes);
+    let question = [request("The sky is", &[" blue"])];
+    let failed = |model: &mut ServerModel| model.score(&question, &mut |_| {}).unwrap_err().to_string();
+    for (faults, said) in [
+        (vec![Fault::Status(503); 4], "503"),
+        (vec![Fault::Status(401)], "--server-token-env"),
+        (vec![Fault::Body("{\"choices\": ["), Fault::Body("nonsense")], "does not echo"),
+    ] {
+        let mut model = connect(&toy);
+        toy.plant(faults);
+        let error = failed(&mut model);
+        assert!(error.contains(said) && !error.contains('\n') && !error.contains("secret"), "{error}");
+    }
+    // After it was found to echo: what it says of one text makes no sense.
+    let mut model = connect(&toy);
+    model.score(&question, &mut |_| {}).unwrap();
+    for (body, said) in [
+        ("{}", "missing field `choices`"),
+        ("{\"choices\": []}", "no choices"),
+        ("{\"choices\": [{\"text\": \"x\"}]}", "no `logprobs`"),
+        (
+            r#"{"choices": [{"logprobs": {"tokens": ["a"], "token_logprobs": [NaN], "text_offset": [0]}}]}"#,
+            "not a completion",
+        ),
+        (
+            r#"{"choices": [{"logprobs":
+                {"tokens": ["a", "b"], "token_logprobs": [null, -1], "text_offset": [0, 99]}}]}"#,
+            "does not fit",
+        ),
+    ] {
+        toy.plant([Fault::Body(body)]);
+        let error = failed(&mut model);
+        assert!(error.contains(said) && !error.contains('\n'), "{error}");
+    }
+    let prompt = [Prompt::Text("a".into())];
+    assert!(model.write(&prompt, &writing(), &mut |_| {}).is_ok());
+    toy.plant([Fault::Body(r#"{"choices": [{"text": "x", "finish_reason": "stop"}]}"#)]);
+    let error = model.write(&prompt, &writing(), &mut |_| {}).unwrap_err().to_string();
+    assert!(error.contains("usage.completion_tokens"), "{error}");
+}
+
+#[test]
+fn servers_that_only_chat_say_what_they_can_be_asked() {
+    let chat = || Prompt::Chat(vec![Message::new("user", "ab")]);
+    for kind in [Kind::NoEcho, Kind::RefusesEcho, Kind::OnlyChat] {
+        let toy = Toy::start(kind);
+        let mut model = connect(&toy);
+        let error = model.score(&[request("a", &["b"])], &mut |_| {}).unwrap_err().to_string();
+        assert!(error.contains("--formulation generation"), "{error}");
+        assert!(model.write(&[chat()], &writing(), &mut |_| {}).is_ok());
+    }
+    let toy = Toy::start(Kind::Bytes);
+    let asked = [Request { prompt: chat(), continuations: vec!["b".into()] }];
+    let error = connect(&toy).score(&asked, &mut |_| {}).unwrap_err().to_string();
+    assert!(error.contains("without --chat"), "{error}");
+}
+
+#[test]
+fn the_model_is_found_by_name() {
+    let toy = Toy::start(Kind::TwoModels);
+    let error = try_connect(&toy, None, 1).err().unwrap();
+    assert!(error.contains("toy, other") && error.contains("--server-model"), "{error}");
+    let model = try_connect(&toy, Some("other"), 1).unwrap();
+    assert_eq!((model.name(), model.context_length()), ("other", Some(512)));
+    assert_eq!(connect(&Toy::start(Kind::Bytes)).name(), "toy");
+    let settings = |url: &str| Settings { url: url.into(), model: None, token: None, concurrency: 1 };
+    for url in ["127.0.0.1:8000", "ftp://h/v1", "", "http://user:pw@h/v1"] {
+        assert!(ServerModel::connect(store(), settings(url)).is_err(), "{url}");
+    }
+    let error = ServerModel::connect(store(), settings("http://127.0.0.1:1/v1")).err().unwrap().to_string();
+    assert!(error.contains("check that the server runs"), "{error}");
+}

@@ -1,0 +1,327 @@
+//! `smolt eval watch`: every checkpoint of a run, evaluated beside the training that writes them.
+
+use super::access::Opens;
+use super::server::ServerArgs;
+use super::{Asked, Precision};
+use crate::device::DeviceArgs;
+use crate::evaluation::{self, Held, Job, Prepared};
+use crate::{Outcome, output};
+use serde_json::json;
+use smolt_eval::record::{self, Results};
+use smolt_run::error::Failure;
+use smolt_run::folder::{RunFolder, in_use};
+use smolt_run::metrics::JsonlWriter;
+use smolt_run::{recipe, signal};
+use smolt_tensor::Cpu;
+use smolt_train::checkpoint;
+use smolt_train::recipe::Train;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// How long a folder may take to vanish once its removal began.
+const REMOVAL: Duration = Duration::from_secs(2);
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The run's folder
+    run: PathBuf,
+    #[command(flatten)]
+    asked: Asked,
+    #[command(flatten)]
+    opens: Opens,
+    /// Folder of results, one step-N for each checkpoint [default: RUN/evals]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// End when the checkpoints that are there are done
+    #[arg(long, conflicts_with = "stay")]
+    once: bool,
+    /// Go on waiting when the run has ended
+    #[arg(long)]
+    stay: bool,
+    /// Only steps divisible by N, and the last of a run that has ended
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    every: u64,
+    /// Between looks for new checkpoints
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
+    interval: f64,
+    /// Which of several checkpoints that wait
+    #[arg(long, value_enum, default_value_t = Order::Newest)]
+    order: Order,
+    /// fp32, bf16, or the faster one here
+    #[arg(long, value_enum, default_value_t = Precision::Fp32)]
+    precision: Precision,
+    /// Print a line of JSON for each checkpoint
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Order {
+    Newest,
+    Oldest,
+}
+
+/// A run and how far its evaluation is.
+struct Watcher<'a> {
+    args: &'a Args,
+    out: PathBuf,
+    tasks: Vec<Prepared>,
+    cpu: Cpu,
+    log: JsonlWriter,
+    /// Steps that are done, or cannot be.
+    settled: BTreeSet<u64>,
+    /// Steps that waited at the last look.
+    waiting: BTreeSet<u64>,
+    /// Checkpoints that waited after the last evaluation.
+    backlog: usize,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    if args.asked.task.is_empty() && args.asked.text.is_empty() {
+        return Err(Failure::bad_input("nothing to ask: give --task NAME, a suite or a file, or --text FILE"));
+    }
+    if args.every == 0 || !(0.01..=86_400.0).contains(&args.interval) {
+        return Err(Failure::bad_input("--every is at least 1, --interval between 0.01 and 86400 seconds"));
+    }
+    if !args.run.is_dir() {
+        return Err(Failure::bad_input(format!("{}: there is no such run; start it first", args.run.display())));
+    }
+    signal::install().map_err(|e| Failure::failed(format!("cannot handle signals: {e}")))?;
+    let out = args.out.clone().unwrap_or_else(|| args.run.join("evals"));
+    let tasks = evaluation::prepare(&args.asked)?;
+    let cpu = args.device.cpu()?;
+    // Held until the end: two watchers would write the same results.
+    let folder = RunFolder::create_or_resume(&out, true)?;
+    let log = JsonlWriter::append(&folder.join("watch.jsonl"))?;
+    let (settled, waiting) = (BTreeSet::new(), BTreeSet::new());
+    let watcher = Watcher { args, out, tasks, cpu, log, settled, waiting, backlog: 0 };
+    let ended = watcher.watch();
+    drop(folder);
+    ended
+}
+
+impl Watcher<'_> {
+    fn watch(mut self) -> Outcome {
+        loop {
+            if let Some(signal) = signal::requested() {
+                return Ok(ExitCode::from(signal.exit_code()));
+            }
+            // Asked before the look: a run that ends in between is found to have ended at the next one.
+            let running = in_use(&self.args.run);
+            let pending = self.pending(running)?;
+            let next = match self.args.order {
+                Order::Newest => pending.last(),
+                Order::Oldest => pending.first(),
+            };
+            match next {
+                Some((step, path)) => self.evaluate(*step, path, running)?,
+                None if self.args.once || !(running || self.args.stay) => return Ok(ExitCode::SUCCESS),
+                None => wait(Duration::from_secs_f64(self.args.interval)),
+            }
+        }
+    }
+
+    /// Checkpoints that count and are not settled, in order of step. Those that were pruned meanwhile are told.
+    fn pending(&mut self, running: bool) -> Result<Vec<(u64, PathBuf)>, Failure> {
+        let all = self.list()?;
+        let last = all.last().map(|(step, _)| *step);
+        let counts = |step: u64| step.is_multiple_of(self.args.every) || (!running && Some(step) == last);
+        let mut pending = Vec::new();
+        for (step, path) in all.into_iter().filter(|(step, _)| counts(*step)) {
+            if !self.settled.contains(&step) && self.is_done(step) {
+                self.settled.insert(step);
+            }
+            if !self.settled.contains(&step) {
+                pending.push((step, path));
+            }
+        }
+        let now: BTreeSet<u64> = pending.iter().map(|(step, _)| *step).collect();
+        let pruned: Vec<u64> = self.waiting.difference(&now).filter(|s| !self.settled.contains(s)).copied().collect();
+        for step in pruned {
+            self.pass_over(step, "it was pruned before its turn came");
+        }
+        self.waiting = now;
+        Ok(pending)
+    }
+
+    fn list(&self) -> Result<Vec<(u64, PathBuf)>, Failure> {
+        checkpoint::list(&self.args.run).map_err(|e| Failure::bad_input(e.to_string()))
+    }
+
+    fn results(&self, step: u64) -> PathBuf {
+        self.out.join(format!("step-{step}"))
+    }
+
+    /// Whether the results of a step answer everything that is asked.
+    fn is_done(&self, step: u64) -> bool {
+        let Ok(results) = record::read_results(&self.results(step)) else { return false };
+        let asked = &self.args.asked;
+        let answered = |prepared: &Prepared| {
+            let hash = record::task_hash(&prepared.task);
+            prepared.formulations.iter().all(|&formulation| {
+                results.tasks.iter().any(|result| {
+                    result.task_hash == hash
+                        && result.how == asked.how(formulation)
+                        && result.few_shot == prepared.task.few_shot.count
+                        && result.limit == asked.limit()
+                })
+            })
+        };
+        let read = |path: &PathBuf| results.texts.iter().any(|text| Path::new(&text.path) == path);
+        self.tasks.iter().all(answered) && asked.texts().iter().all(read)
+    }
+
+    fn evaluate(&mut self, step: u64, path: &Path, running: bool) -> Result<(), Failure> {
+        let started = Instant::now();
+        // All of it is in memory before anything is asked: training may remove the folder at any time.
+        let held = match self.load(path) {
+            Ok(held) => held,
+            Err(_) if self.vanishes(step)? => {
+                self.pass_over(step, "it was pruned while it was read");
+                return Ok(());
+            }
+            Err(failure) => {
+                self.pass_over(step, &failure.message);
+                return Ok(());
+            }
+        };
+        let job = Job {
+            model: path.to_owned(),
+            server: ServerArgs::default(),
+            asked: self.args.asked.clone(),
+            out: Some(self.results(step)),
+            contamination: None,
+            opens: self.args.opens.clone(),
+            precision: self.args.precision.into(),
+            threads: self.cpu.pool.threads(),
+            quiet: self.args.json,
+        };
+        let results = held.ask(&job, &self.tasks, &self.cpu)?;
+        if !self.is_done(step) {
+            // A signal came; the rest is asked when the watcher is started again.
+            return Ok(());
+        }
+        self.settled.insert(step);
+        self.tell(step, &results, started.elapsed(), running)
+    }
+
+    fn load(&self, path: &Path) -> Result<Held, Failure> {
+        let state = checkpoint::verify(path).map_err(|e| Failure::bad_input(e.to_string()))?;
+        let held = Held::load(path, self.args.asked.chat)?;
+        let recipe = recipe::load::<Train>(&self.args.run.join("recipe.lock.toml"), &[]).ok();
+        let tokens = recipe.and_then(|r| state.next_sample.checked_mul(r.train.sequence_length as u64));
+        Ok(held.after(tokens))
+    }
+
+    /// Whether a checkpoint is being removed, or gone: a folder is emptied before it goes.
+    fn vanishes(&self, step: u64) -> Result<bool, Failure> {
+        let started = Instant::now();
+        while started.elapsed() < REMOVAL {
+            if !self.list()?.iter().any(|(there, _)| *there == step) {
+                return Ok(true);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(false)
+    }
+
+    fn pass_over(&mut self, step: u64, why: &str) {
+        self.settled.insert(step);
+        eprintln!("step {step} is passed over: {why}");
+    }
+
+    /// Logs what an evaluation cost and scored, and warns when checkpoints come faster than they are evaluated.
+    fn tell(&mut self, step: u64, results: &Results, took: Duration, running: bool) -> Result<(), Failure> {
+        let gap = self.gap()?;
+        let backlog = self.pending(running)?.len();
+        let warning = running.then(|| overtaken(took.as_secs_f64(), gap, backlog, self.backlog)).flatten();
+        self.backlog = backlog;
+        if let Some(warning) = &warning {
+            eprintln!("{warning}");
+        }
+        let line = json!({
+            "time": evaluation::now(), "step": step, "seconds": took.as_secs_f64(), "backlog": backlog,
+            "scores": scores(results), "warning": warning,
+        });
+        self.log.write(&line)?;
+        match self.args.json {
+            true => output::line(&line),
+            false => output::line(format_args!(
+                "step {step}: {} ({:.1} s, {backlog} waiting)",
+                shown(results),
+                took.as_secs_f64()
+            )),
+        }
+        Ok(())
+    }
+
+    /// Seconds between the two newest checkpoints that count.
+    fn gap(&self) -> Result<Option<f64>, Failure> {
+        let all = self.list()?;
+        let counted = all.iter().rev().filter(|(step, _)| step.is_multiple_of(self.args.every)).take(2);
+        let times: Option<Vec<_>> =
+            counted.map(|(_, path)| path.metadata().and_then(|data| data.modified()).ok()).collect();
+        Ok(match times.as_deref() {
+            Some([newest, before]) => newest.duration_since(*before).ok().map(|gap| gap.as_secs_f64()),
+            _ => None,
+        })
+    }
+}
+
+/// Primary scores by task and formulation, and bits per byte of texts.
+pub(crate) fn scores(results: &Results) -> serde_json::Map<String, serde_json::Value> {
+    let tasks = results.tasks.iter().filter_map(|result| {
+        let score = result.scores.primary()?;
+        Some((result.name(), json!({"metric": result.scores.primary, "value": score.value, "stderr": score.stderr})))
+    });
+    let texts = results.texts.iter().map(|text| {
+        (text.path.clone(), json!({"metric": "bits_per_byte", "value": text.bits_per_byte, "stderr": text.stderr}))
+    });
+    tasks.chain(texts).collect()
+}
+
+/// The same for people.
+pub(crate) fn shown(results: &Results) -> String {
+    let tasks = results.tasks.iter().filter_map(|result| {
+        let score = result.scores.primary()?;
+        Some(format!("{} {:.1} ± {:.1}", result.name(), 100.0 * score.value, 100.0 * score.stderr))
+    });
+    let texts = results.texts.iter().map(|text| format!("{} {:.4} bits per byte", text.path, text.bits_per_byte));
+    tasks.chain(texts).collect::<Vec<_>>().join(", ")
+}
+
+/// What to say when evaluation falls behind the training (spec REF-02): it takes longer than the checkpoints are apart, and
+/// more of them wait than before.
+fn overtaken(seconds: f64, gap: Option<f64>, backlog: usize, before: usize) -> Option<String> {
+    let gap = gap.filter(|&gap| seconds > gap && backlog > before)?;
+    Some(format!(
+        "evaluation falls behind: it takes {seconds:.1} s, checkpoints come every {gap:.1} s, {backlog} wait; ask fewer \
+         items (--limit), give it more cores (--threads), or leave checkpoints out (--every)"
+    ))
+}
+
+/// Waits, but not on after a signal.
+fn wait(time: Duration) {
+    let started = Instant::now();
+    while started.elapsed() < time && signal::requested().is_none() {
+        std::thread::sleep(Duration::from_millis(100).min(time));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::overtaken;
+
+    #[test]
+    fn falling_behind_is_told_with_advice() {
+        let said = overtaken(12.0, Some(5.0), 3, 1).unwrap();
+        assert!(["12.0 s", "5.0 s", "3 wait", "--limit", "--threads", "--every"].iter().all(|part| said.contains(part)));
+        assert_eq!(overtaken(4.0, Some(5.0), 3, 1), None, "fast enough");
+        assert_eq!(overtaken(12.0, Some(5.0), 1, 1), None, "the backlog does not grow");
+        assert_eq!(overtaken(12.0, None, 3, 1), None, "nothing is known of the rhythm");
+    }
+}

@@ -1,0 +1,204 @@
+//! `smolt eval` as users run it: tasks, data sets, results that go on, comparison, texts, long contexts, bad input.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{Ran, repository, run, smolt};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// A folder with two runs of four steps, two data sets and a task.
+fn place() -> &'static Path {
+    static PLACE: OnceLock<tempfile::TempDir> = OnceLock::new();
+    PLACE
+        .get_or_init(|| {
+            let dir = tempfile::tempdir().unwrap();
+            make(dir.path());
+            dir
+        })
+        .path()
+}
+
+fn make(dir: &Path) {
+    let row = |i: usize| {
+        json!({"id": format!("Q{i}"), "question": format!("What is {i} and {}?", i + 1),
+               "choices": {"text": [format!("it is {}", i * 2), "nothing at all", "red"], "label": ["A", "B", "C"]},
+               "answerKey": ["A", "B", "C"][i % 3], "topic": ["odd", "even"][i % 2]})
+    };
+    let lines = |range: std::ops::Range<usize>| range.map(|i| format!("{}\n", row(i))).collect::<String>();
+    let data = dir.join("data/quiz/main");
+    std::fs::create_dir_all(&data).unwrap();
+    std::fs::write(data.join("test-00000-of-00001.jsonl"), lines(0..30)).unwrap();
+    std::fs::write(data.join("train-00000-of-00001.jsonl"), lines(100..108)).unwrap();
+    let task = r#"
+name = "quiz"
+[dataset]
+path = "hf://datasets/somebody/quiz"
+config = "main"
+split = "test"
+few_shot_split = "train"
+[item]
+prompt = "Question: {{ question }}\nAnswer:"
+choices = "choices.text"
+answer = "choices.label | index(answerKey)"
+id = "id"
+subset = "topic"
+[cloze]
+unconditional = "Answer:"
+[multiple_choice]
+[generation]
+target = "choices.text[0]"
+max_tokens = 6
+stop = ["\n"]
+"#;
+    std::fs::write(dir.join("quiz.toml"), task).unwrap();
+    let text: String = (0..200).map(|i| format!("{}\n", json!({"text": format!("What is {i}? It is {}.", i * 2)}))).collect();
+    std::fs::write(dir.join("text.jsonl"), text).unwrap();
+    let tokenizer = repository("recipes/tests/kill-resume/tokenizer").display().to_string();
+    let shard = dir.join("text.ds").display().to_string();
+    run(["data", "tokenize", &dir.join("text.jsonl").display().to_string(), "--tokenizer", &tokenizer, "--out", &shard]).success();
+    let recipe = format!(
+        "[model]\nmodel_type = \"llama\"\nhidden_size = 32\nintermediate_size = 64\nnum_hidden_layers = 2\n\
+         num_attention_heads = 2\nnum_key_value_heads = 1\n[data]\ntokenizer = {tokenizer:?}\n\
+         sources = [{{ name = \"text\", path = \"text.ds\" }}]\n[train]\ntrain_steps = 4\nsequence_length = 512\n\
+         global_batch_size = 2\nmicro_batch_size = 2\ncheckpoint_interval = 4\n"
+    );
+    std::fs::write(dir.join("recipe.toml"), recipe).unwrap();
+    for (name, seed) in [("one", "1"), ("two", "2")] {
+        let out = dir.join(name).display().to_string();
+        run(["train", &dir.join("recipe.toml").display().to_string(), "--set", &format!("seed={seed}"), "--out", &out]).success();
+    }
+}
+
+fn eval(args: &[&str]) -> Ran {
+    let mut command = smolt();
+    command.current_dir(place()).arg("eval").args(args);
+    Ran::of(command)
+}
+
+fn quiz<'a>(model: &'a str, more: &[&'a str]) -> Ran {
+    eval(&[&[model, "--task", "quiz.toml", "--datasets", "data", "--offline"], more].concat())
+}
+
+fn results(folder: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(place().join(folder).join("results.json")).unwrap()).unwrap()
+}
+
+fn samples(folder: &str, name: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(place().join(folder).join("samples").join(name)).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn every_formulation_leaves_scores_and_records() {
+    let table = quiz("one", &["--out", "all", "--few-shot", "2"]).success();
+    assert!(table.contains("quiz") && table.contains("multiple_choice") && table.contains("random"), "{table}");
+    let found = results("all");
+    let tasks = found["tasks"].as_array().unwrap();
+    assert_eq!(tasks.len(), 3);
+    for task in tasks {
+        let scores = &task["scores"];
+        assert_eq!((&scores["items"], &task["few_shot"]), (&json!(30), &json!(2)));
+        assert_eq!(scores["subsets"].as_object().unwrap().len(), 2);
+        let primary = &scores["metrics"][scores["primary"].as_str().unwrap()];
+        assert!((0.0..=1.0).contains(&primary["value"].as_f64().unwrap()) && primary["n"] == 30);
+    }
+    assert!((tasks[0]["scores"]["random_baseline"].as_f64().unwrap() - 1.0 / 3.0).abs() < 1e-12);
+    assert!(tasks[0]["scores"]["metrics"]["accuracy_pmi"].is_object());
+    let cloze = samples("all", "quiz.cloze.jsonl");
+    assert_eq!(cloze.len(), 30);
+    let prompt = cloze[0]["prompt"].as_str().unwrap();
+    assert_eq!(prompt.matches("Question:").count(), 3, "two examples and the question: {prompt}");
+    assert!(cloze[0]["candidates"].as_array().unwrap().iter().all(|c| c["log_likelihood"].as_f64().unwrap() < 0.0));
+    let written = samples("all", "quiz.generation.jsonl");
+    assert!(written.iter().all(|sample| sample["written"][0]["tokens"].as_u64().unwrap() <= 6));
+    let page = std::fs::read_to_string(place().join("all/report.html")).unwrap();
+    assert!(page.contains("quiz.cloze") && page.contains("not measured") && !page.contains("<script"));
+    let theirs = std::fs::read_dir(place().join("all/lm_eval")).unwrap().count();
+    assert_eq!(theirs, 4, "results and three files of samples");
+}
+
+#[test]
+fn what_is_known_is_not_asked_again_and_other_models_are_refused() {
+    quiz("one", &["--formulation", "cloze", "--out", "again"]).success();
+    let first = results("again");
+    quiz("one", &["--formulation", "cloze", "--out", "again"]).success();
+    let (a, b) = (&first["tasks"][0], &results("again")["tasks"][0]);
+    assert_eq!(a, b, "the very same, its seconds too");
+    let refused = quiz("two", &["--out", "again"]);
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.err.contains("results of another model"), "{}", refused.err);
+}
+
+#[test]
+fn threads_and_company_change_no_bit() {
+    quiz("one", &["--formulation", "cloze", "--out", "t1", "--threads", "1"]).success();
+    quiz("one", &["--formulation", "cloze", "--out", "t2", "--threads", "2"]).success();
+    let (one, two) = (samples("t1", "quiz.cloze.jsonl"), samples("t2", "quiz.cloze.jsonl"));
+    assert_eq!(one, two);
+    quiz("one", &["--formulation", "cloze", "--out", "part", "--limit", "10"]).success();
+    let part = samples("part", "quiz.cloze.jsonl");
+    assert_eq!(part.len(), 10);
+    for sample in part {
+        let whole = one.iter().find(|other| other["id"] == sample["id"]).unwrap();
+        assert_eq!(whole["candidates"], sample["candidates"]);
+    }
+}
+
+#[test]
+fn models_are_compared_item_by_item() {
+    quiz("one", &["--formulation", "cloze", "--out", "c1"]).success();
+    quiz("two", &["--formulation", "cloze", "--out", "c2"]).success();
+    let same: Value = serde_json::from_str(&eval(&["compare", "c1", "c1", "--json"]).success()).unwrap();
+    assert_eq!(same["tasks"][0]["comparison"]["verdict"], "no_difference");
+    assert_eq!(same["tasks"][0]["comparison"]["difference"]["value"], 0.0);
+    assert!(eval(&["compare", "c1", "c2"]).success().contains("verdict"));
+    quiz("two", &["--formulation", "cloze", "--few-shot", "1", "--out", "c3"]).success();
+    let refused = eval(&["compare", "c1", "c3"]);
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.err.contains("number of examples"), "{}", refused.err);
+}
+
+#[test]
+fn text_is_read_in_bits_per_byte() {
+    let found: Value = serde_json::from_str(&eval(&["one", "--text", "text.jsonl", "--json"]).success()).unwrap();
+    let text = &found["texts"][0];
+    let bits = text["bits_per_byte"].as_f64().unwrap();
+    assert!(text["documents"] == 200 && bits > 0.5 && bits < 12.0, "{text}");
+}
+
+#[test]
+fn a_long_context_is_measured_by_length() {
+    let args = ["ruler", "one", "--lengths", "256,384", "--kinds", "niah_single_1,vt,qa_1", "--count", "2", "--out", "ruler"];
+    let table = eval(&args).success();
+    assert!(table.contains("niah_single_1") && table.contains("effective length"), "{table}");
+    assert!(table.contains("not run: qa_1"), "{table}");
+    let report: Value = serde_json::from_slice(&std::fs::read(place().join("ruler/ruler.json")).unwrap()).unwrap();
+    assert_eq!(report["means"].as_array().unwrap().len(), 2);
+    let refused = eval(&["ruler", "one", "--lengths", "4096"]);
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.err.contains("context of 512"), "{}", refused.err);
+}
+
+#[test]
+fn bad_input_is_named_with_its_fix() {
+    let said = |ran: Ran, parts: &[&str]| {
+        assert_eq!(ran.code, Some(2), "{}", ran.err);
+        for part in parts {
+            assert!(ran.err.contains(part), "{part}: {}", ran.err);
+        }
+    };
+    said(eval(&["one"]), &["nothing to ask", "smolt eval tasks"]);
+    said(eval(&["one", "--task", "arc_eazy"]), &["arc_eazy", "smolt eval tasks"]);
+    said(eval(&["one", "--task", "quiz.toml", "--offline"]), &["offline", "quiz", "--datasets"]);
+    said(quiz("one", &["--set", "dataset.split=validation"]), &["quiz", "validation"]);
+    said(quiz("one", &["--set", "item.prompt={{ questions }}"]), &["test row 0", "questions"]);
+    said(quiz("one", &["--set", "item.answer=5"]), &["test row 0", "outside"]);
+    said(quiz("one", &["--formulation", "cloze", "--few-shot", "9"]), &["9 examples", "few_shot.count"]);
+    said(quiz("one", &["--chat", "--formulation", "generation"]), &["chat"]);
+    let broken: PathBuf = place().join("broken.toml");
+    std::fs::write(&broken, "name = \"x\"\n[dataset]\npath = \"data\"\n[item]\npromt = \"\"\n[cloze]\n").unwrap();
+    said(eval(&["one", "--task", "broken.toml"]), &["broken.toml:5", "promt", "prompt"]);
+}
