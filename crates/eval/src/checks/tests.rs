@@ -239,6 +239,11 @@ fn an_extraction_that_does_not_fit_the_targets_is_caught() {
     let mut task = builtin("gsm8k", &[]).unwrap();
     task.generation.as_mut().unwrap().stop.push("\n".into());
     error(&gold(&task, &items), "stop_within_target");
+    // A split without reasoning has no target to show, and nothing is wrong with that.
+    let reasoned = builtin("mmlu_pro", &[]).unwrap();
+    let mut bare = posed(&reasoned, Formulation::Generation, 50);
+    bare.iter_mut().for_each(|item| item.answers[0].clear());
+    assert_eq!(gold(&reasoned, &bare), []);
     // Normalisation that leaves nothing.
     let mut task = builtin("triviaqa", &[]).unwrap();
     let items = posed(&task, Formulation::Generation, 50);
