@@ -382,7 +382,7 @@ fn record(
 /// The worst documents with what their input called them.
 fn worst(corpus: &Corpus, of: &Looked, worst: &[Worst]) -> Result<Vec<Document>, Failure> {
     let mut wanted: BTreeMap<usize, BTreeSet<u64>> = BTreeMap::new();
-    for found in worst.iter() {
+    for found in worst {
         wanted.entry(found.shard).or_default().insert(found.document);
     }
     let mut names = BTreeMap::new();

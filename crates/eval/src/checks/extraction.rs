@@ -21,7 +21,7 @@ pub fn gold(task: &Task, items: &[Item]) -> Vec<Finding> {
     let mut found: Vec<Finding> = Vec::new();
     found.extend(targets(subject, &judge, items));
     found.extend(accepted(subject, form, &judge, items));
-    found.extend(vanishing(subject, &judge, items));
+    found.extend(vanishing(subject, form, &judge, items));
     found.extend(stops(subject, form, &judge, items));
     found
 }
@@ -35,7 +35,8 @@ fn right(judged: &[Judged]) -> impl Iterator<Item = bool> {
 fn targets(subject: Subject<'_>, judge: &Judge, items: &[Item]) -> Option<Finding> {
     let mut hits = Hits::new("target_judged_wrong");
     for item in items {
-        let Some(target) = item.answers.first() else { continue };
+        // Some benchmarks show reasoning in examples only (MMLU-Pro): then the bare answers are all there is.
+        let Some(target) = item.answers.first().filter(|target| !target.trim().is_empty()) else { continue };
         let judged = judge.judge(target, &item.answers);
         let wrong = right(&judged).position(|right| !right).map(|at| &judged[at]);
         hits.see(wrong.is_some(), || wrong.map(|judged| shown(target, judged)).unwrap_or_default());
@@ -70,10 +71,12 @@ fn accepted(subject: Subject<'_>, form: &Generation, judge: &Judge, items: &[Ite
 }
 
 /// An answer of which normalisation leaves nothing is equal to any other such text, the empty one first.
-fn vanishing(subject: Subject<'_>, judge: &Judge, items: &[Item]) -> Option<Finding> {
+/// What an extraction finds is not empty, so that an answer that was empty before does no harm there.
+fn vanishing(subject: Subject<'_>, form: &Generation, judge: &Judge, items: &[Item]) -> Option<Finding> {
     let mut hits = Hits::new("answer_vanishes");
     for answer in items.iter().flat_map(|item| &item.answers) {
-        hits.see(judge.normalised(answer).trim().is_empty(), || format!("{answer:?}"));
+        let harmful = form.extract.is_empty() || !answer.trim().is_empty();
+        hits.see(harmful && judge.normalised(answer).trim().is_empty(), || format!("{answer:?}"));
     }
     let fix = "forgive less in normalise, or leave such rows out with dataset.filter";
     hits.by_share(subject, "normalisation leaves nothing of an accepted answer", fix)

@@ -239,6 +239,11 @@ fn an_extraction_that_does_not_fit_the_targets_is_caught() {
     let mut task = builtin("gsm8k", &[]).unwrap();
     task.generation.as_mut().unwrap().stop.push("\n".into());
     error(&gold(&task, &items), "stop_within_target");
+    // A split without reasoning has no target to show, and nothing is wrong with that.
+    let reasoned = builtin("mmlu_pro", &[]).unwrap();
+    let mut bare = posed(&reasoned, Formulation::Generation, 50);
+    bare.iter_mut().for_each(|item| item.answers[0].clear());
+    assert_eq!(gold(&reasoned, &bare), []);
     // Normalisation that leaves nothing.
     let mut task = builtin("triviaqa", &[]).unwrap();
     let items = posed(&task, Formulation::Generation, 50);
@@ -366,7 +371,7 @@ fn faults_of_prompts_are_caught() {
         ("arc_easy", Cloze, |i| i.questions[0] += &format!(" {}", i.continuations[i.answer.unwrap()]), "answer_ends_prompt"),
         ("arc_easy", Cloze, |i| i.questions[0] = format!("Is it {}? Answer:", i.continuations[i.answer.unwrap()]), "answer_in_prompt"),
         ("mmlu", MultipleChoice, |i| i.answer = Some(0), "answer_by_place"),
-        ("arc_easy", Cloze, |i| i.questions[0] = "long ".repeat(2000), "over_the_context"),
+        ("arc_easy", Cloze, |i| i.questions[0] = "long ".repeat(5000), "over_the_context"),
     ];
     for (name, formulation, change, check) in cases {
         error(&plant(name, formulation, each(change)), check);

@@ -119,6 +119,11 @@ fn pair(task: &Task, reference: &Reference, measured: &[Measured]) -> Result<Pai
     let result = of_model.results.tasks.iter().find(same).ok_or_else(|| {
         said(format!("{} has no results of it", of_model.folder.display()))
     })?;
+    let mut asked = task.clone();
+    asked.few_shot.count = result.few_shot;
+    if result.task_hash != record::task_hash(&asked) {
+        return Err(said("measured with another task file; evaluate again".into()));
+    }
     if result.few_shot != reference.few_shot {
         let (own, published) = (result.few_shot, reference.few_shot);
         return Err(said(format!("measured with {own} examples, published with {published}; give --few-shot {published}")));
