@@ -20,11 +20,19 @@ fn metric_name(name: &str) -> String {
     format!("{metric},{filter}")
 }
 
-/// Task names carry the formulation where it is not the usual one of a likelihood task.
-fn task_name(result: &TaskResult) -> String {
-    match result.how.formulation {
-        Formulation::Cloze | Formulation::Generation => result.task.clone(),
-        Formulation::MultipleChoice => format!("{}_mcf", result.task),
+/// Task names carry the formulation where the task was also asked in a more usual one.
+fn task_name(results: &Results, result: &TaskResult) -> String {
+    let rank = |formulation: Formulation| match formulation {
+        Formulation::Cloze => 0,
+        Formulation::Generation => 1,
+        Formulation::MultipleChoice => 2,
+    };
+    let own = rank(result.how.formulation);
+    let more_usual = |other: &TaskResult| other.task == result.task && rank(other.how.formulation) < own;
+    match (results.tasks.iter().any(more_usual), result.how.formulation) {
+        (true, Formulation::Generation) => format!("{}_gen", result.task),
+        (true, _) => format!("{}_mcf", result.task),
+        (false, _) => result.task.clone(),
     }
 }
 
@@ -33,7 +41,7 @@ pub fn results(results: &Results) -> Value {
     let mut tables: [Map<String, Value>; 5] = Default::default();
     let [scores, shots, versions, higher, counts] = &mut tables;
     for result in &results.tasks {
-        let name = task_name(result);
+        let name = task_name(results, result);
         let mut row = Map::from_iter([("alias".to_owned(), json!(name))]);
         let mut better = Map::new();
         for (metric, score) in &result.scores.metrics {
@@ -78,8 +86,8 @@ fn sanitised(path: &str) -> String {
 }
 
 /// Name of the samples' file of a task: `samples_TASK_DATE.jsonl`.
-pub fn samples_file(result: &TaskResult, date: &str) -> String {
-    format!("samples_{}_{}.jsonl", task_name(result), file_date(date))
+pub fn samples_file(results: &Results, result: &TaskResult) -> String {
+    format!("samples_{}_{}.jsonl", task_name(results, result), file_date(&results.date))
 }
 
 /// Name of the results' file.

@@ -223,7 +223,7 @@ fn write_lm_eval(out: &Path, results: &Results) -> Result<(), Failure> {
         let path = record::samples_path(out, &task.task, task.how.formulation);
         let lines: String =
             lm_eval::samples(&record::read_samples(&path)?).iter().map(|line| format!("{line}\n")).collect();
-        smolt_run::atomic::write(&folder.join(lm_eval::samples_file(task, &results.date)), lines.as_bytes())?;
+        smolt_run::atomic::write(&folder.join(lm_eval::samples_file(results, task)), lines.as_bytes())?;
     }
     Ok(())
 }

@@ -23,9 +23,10 @@ fn place() -> &'static Path {
 
 fn make(dir: &Path) {
     let row = |i: usize| {
+        let (key, topic) = (["A", "B", "C"][i % 3], ["odd", "even"][i % 2]);
         json!({"id": format!("Q{i}"), "question": format!("What is {i} and {}?", i + 1),
                "choices": {"text": [format!("it is {}", i * 2), "nothing at all", "red"], "label": ["A", "B", "C"]},
-               "answerKey": ["A", "B", "C"][i % 3], "topic": ["odd", "even"][i % 2]})
+               "answerKey": key, "topic": topic})
     };
     let lines = |range: std::ops::Range<usize>| range.map(|i| format!("{}\n", row(i))).collect::<String>();
     let data = dir.join("data/quiz/main");

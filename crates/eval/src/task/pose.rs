@@ -178,7 +178,10 @@ impl Poser<'_> {
                 task: self.task.name.clone(),
                 split: split.to_owned(),
                 row: at,
-                problem,
+                problem: match problem.ends_with("is missing") {
+                    true => format!("{problem}; the row has {}", columns(row)),
+                    false => problem,
+                },
             };
             items.extend(self.item(row, at).map_err(failed)?);
         }
@@ -372,6 +375,11 @@ impl Poser<'_> {
         others.truncate(few_shot.count);
         others
     }
+}
+
+/// Names of a row's columns, for people.
+fn columns(row: &Row) -> String {
+    row.keys().take(30).map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// An item as a solved example.

@@ -53,13 +53,13 @@ impl Default for Templates {
 impl Templates {
     /// Renders a template over the variables.
     pub fn render(&self, field: &'static str, source: &str, variables: &Value) -> Result<String, TemplateError> {
-        self.env.render_str(source, variables).map_err(|e| wrong(field, &e))
+        self.env.render_str(source, variables).map_err(|e| wrong(field, source, &e))
     }
 
     /// The value of an expression over the variables.
     pub fn value(&self, field: &'static str, source: &str, variables: &Value) -> Result<Value, TemplateError> {
-        let expression = self.env.compile_expression(source).map_err(|e| wrong(field, &e))?;
-        let value = expression.eval(variables).map_err(|e| wrong(field, &e))?;
+        let expression = self.env.compile_expression(source).map_err(|e| wrong(field, source, &e))?;
+        let value = expression.eval(variables).map_err(|e| wrong(field, source, &e))?;
         if value.is_undefined() {
             return Err(TemplateError { field, problem: format!("`{source}` has no value; check the columns") });
         }
@@ -83,7 +83,7 @@ impl Templates {
             let problem = format!("`{source}` is {}, not a list", value.kind());
             return Err(TemplateError { field, problem });
         }
-        let items = value.try_iter().map_err(|e| wrong(field, &e))?;
+        let items = value.try_iter().map_err(|e| wrong(field, source, &e))?;
         Ok(items.map(|item| item.to_string()).collect())
     }
 
@@ -118,11 +118,11 @@ impl Templates {
             let engine = Templates::default();
             for (field, source) in templates {
                 let parsed = source.map_or(Ok(()), |s| engine.env.template_from_str(s).map(drop));
-                parsed.map_err(|e| wrong(field, &e).to_string())?;
+                parsed.map_err(|e| wrong(field, source.map_or("", String::as_str), &e).to_string())?;
             }
             for (field, source) in expressions {
                 let parsed = source.map_or(Ok(()), |s| engine.env.compile_expression(s).map(drop));
-                parsed.map_err(|e| wrong(field, &e).to_string())?;
+                parsed.map_err(|e| wrong(field, source.map_or("", String::as_str), &e).to_string())?;
             }
             Ok(())
         })?
@@ -144,14 +144,14 @@ pub(super) fn variables(row: &Map<String, serde_json::Value>, others: &[(&str, V
     Value::from_pairs(columns.chain(others))
 }
 
-fn wrong(field: &'static str, error: &Error) -> TemplateError {
+fn wrong(field: &'static str, source: &str, error: &Error) -> TemplateError {
     let line = error.line().filter(|&line| line > 1).map_or(String::new(), |line| format!("line {line}: "));
     let problem = match error.kind() {
         ErrorKind::OutOfFuel => "it does not come to an end (work limit reached)".into(),
-        ErrorKind::UndefinedError => match error.detail() {
-            Some(detail) => format!("a column is missing: {detail}"),
-            None => "a column is missing; `smolt data inspect` shows a data set's columns".into(),
-        },
+        ErrorKind::UndefinedError => {
+            let shown: String = source.chars().take(80).collect();
+            format!("a column of `{shown}` is missing")
+        }
         kind => error.detail().map_or_else(|| kind.to_string(), str::to_owned),
     };
     TemplateError { field, problem: format!("{line}{problem}") }
