@@ -146,9 +146,14 @@ fn passing_faults_change_nothing() {
     let toy = Toy::start(Kind::Bytes);
     let calm = connect(&toy).score(&questions, &mut |_| {}).unwrap();
     let mut model = connect(&toy);
-    toy.plant([Fault::Status(500), Fault::Busy, Fault::Cut, Fault::Status(503), Fault::Busy]);
-    assert_eq!(model.score(&questions, &mut |_| {}).unwrap(), calm);
-    assert_eq!(toy.faults_left(), 0);
+    // No more in a row than one question is patient with.
+    for faults in
+        [[Fault::Status(500), Fault::Busy, Fault::Cut], [Fault::Cut, Fault::Status(503), Fault::Busy]]
+    {
+        toy.plant(faults);
+        assert_eq!(model.score(&questions, &mut |_| {}).unwrap(), calm);
+        assert_eq!(toy.faults_left(), 0);
+    }
 }
 
 #[test]

@@ -36,7 +36,12 @@ pub(crate) struct DuringTraining {
 
 impl DuringTraining {
     /// Reads the plan and the rows of its tasks, so that what is wrong with them is told before the first step.
-    pub(crate) fn new(plan: &Path, recipe: &Train, run: &Path, threads: usize) -> Result<DuringTraining, Failure> {
+    pub(crate) fn new(
+        plan: &Path,
+        recipe: &Train,
+        run: &Path,
+        threads: usize,
+    ) -> Result<DuringTraining, Failure> {
         let loaded = Plan::load(plan)?;
         let tasks = evaluation::prepare(&loaded.asked())?;
         if let Some(prepared) = tasks.iter().find(|prepared| prepared.task.held_out) {
@@ -88,7 +93,8 @@ impl DuringTraining {
                 let detail = json!({
                     "step": step, "seconds": seconds, "share_of_wall_time": share, "reason": failure.message,
                 });
-                let line = format!("step {step} could not be evaluated, training goes on: {}", failure.message);
+                let line =
+                    format!("step {step} could not be evaluated, training goes on: {}", failure.message);
                 (vec![Event { name: "evaluation_failed", detail }], line)
             }
         }
@@ -97,7 +103,11 @@ impl DuringTraining {
     /// What evaluation cost, for the end of the run.
     pub(crate) fn summary(&self) -> String {
         let failed = if self.failures > 0 { format!(", {} failed", self.failures) } else { String::new() };
-        format!("evaluation took {:.1} s, {:.1} % of the wall time{failed}", self.seconds, 100.0 * self.share())
+        format!(
+            "evaluation took {:.1} s, {:.1} % of the wall time{failed}",
+            self.seconds,
+            100.0 * self.share()
+        )
     }
 
     /// The same for `--json`.
@@ -140,11 +150,13 @@ impl DuringTraining {
 
 /// What lettered options scored.
 fn letters(results: &Results) -> impl Iterator<Item = (String, McfSignal)> {
-    results.tasks.iter().filter(|result| result.how.formulation == Formulation::MultipleChoice).filter_map(|result| {
-        let score = result.scores.primary()?;
-        let signal = McfSignal { score, chance: result.scores.random_baseline, signal_to_noise: None };
-        Some((result.task.clone(), signal))
-    })
+    results.tasks.iter().filter(|result| result.how.formulation == Formulation::MultipleChoice).filter_map(
+        |result| {
+            let score = result.scores.primary()?;
+            let signal = McfSignal { score, chance: result.scores.random_baseline, signal_to_noise: None };
+            Some((result.task.clone(), signal))
+        },
+    )
 }
 
 /// What lettered options scored before a resume, the newest of each task.

@@ -45,7 +45,9 @@ fn trained() -> &'static Path {
 fn task(dir: &Path) -> PathBuf {
     let item = |i: usize| {
         let choices: Vec<String> = (0..3).map(|c| format!("word{} {}", (i + c) % 5, "x".repeat(c))).collect();
-        serde_json::json!({"question": format!("What is {i}?"), "choices": choices, "answer": i % 3}).to_string() + "\n"
+        serde_json::json!({"question": format!("What is {i}?"), "choices": choices, "answer": i % 3})
+            .to_string()
+            + "\n"
     };
     let rows = dir.join("rows.jsonl");
     std::fs::write(&rows, (0..12).map(item).collect::<String>()).unwrap();
@@ -206,7 +208,11 @@ fn evaluation_between_steps_changes_no_bit_and_tells_its_cost() {
     command.arg("--evaluate").arg(plan(dir.path(), &schedule));
     let ended = Ran::of(command);
     assert_eq!(ended.code, Some(0), "{}", ended.err);
-    assert!(ended.err.contains("evaluation took ") && ended.err.contains("of the wall time"), "{}", ended.err);
+    assert!(
+        ended.err.contains("evaluation took ") && ended.err.contains("of the wall time"),
+        "{}",
+        ended.err
+    );
     let last = "checkpoints/step-12";
     assert!(files(&run.join(last)) == files(&trained().join(last)), "the same bytes as without");
     let told = events(&run, "evaluation");

@@ -189,8 +189,8 @@ fn answer(kind: Kind, path: &str, asked: &Value) -> (u16, Value) {
 
 /// Up to two answers of letters that follow from the prompt and the seed.
 fn written(asked: &Value, prompt: &str, choice: impl Fn(&str, &str) -> Value) -> Value {
-    let (n, max) = (asked["n"].as_u64().unwrap().min(2), asked["max_tokens"].as_u64().unwrap());
-    let seed = asked["seed"].as_u64().unwrap();
+    let (n, max) = (asked["n"].as_u64().unwrap_or(1).min(2), asked["max_tokens"].as_u64().unwrap());
+    let seed = asked["seed"].as_u64().unwrap_or(0);
     let start = prompt.bytes().map(u64::from).sum::<u64>() + if asked["temperature"] == 0 { 0 } else { seed };
     let one =
         |i: u64| (0..max).map(|at| char::from(b'a' + ((start + i + 7 * at) % 26) as u8)).collect::<String>();

@@ -57,8 +57,11 @@ impl Plan {
         let base = path.parent().unwrap_or(Path::new("."));
         let anchor = |text: &String| base.join(text).display().to_string();
         plan.datasets = plan.datasets.iter().map(anchor).collect();
-        plan.tasks =
-            plan.tasks.iter().map(|task| if task.ends_with(".toml") { anchor(task) } else { task.clone() }).collect();
+        plan.tasks = plan
+            .tasks
+            .iter()
+            .map(|task| if task.ends_with(".toml") { anchor(task) } else { task.clone() })
+            .collect();
         if plan.tasks.is_empty() || plan.every == 0 {
             let problem = "`tasks` names at least one task, `every` is at least 1";
             return Err(Failure::bad_input(format!("{}: {problem}", path.display())));
@@ -112,7 +115,8 @@ impl When {
             Formulation::Cloze => true,
             Formulation::MultipleChoice => {
                 let understood = letters.is_some_and(|letters| letters.understood());
-                understood || due(self.multiple_choice_at_tokens, advised(schedule::Formulation::MultipleChoice))
+                understood
+                    || due(self.multiple_choice_at_tokens, advised(schedule::Formulation::MultipleChoice))
             }
             Formulation::Generation => {
                 due(self.generation_at_tokens, advised(schedule::Formulation::Generative))
@@ -151,18 +155,29 @@ mod tests {
         let usual = when("");
         assert_eq!(asked(&usual, billion, None), [Formulation::Cloze]);
         let both = [Formulation::Cloze, Formulation::MultipleChoice];
-        assert_eq!(asked(&usual, 7_000 * billion, None), both, "others of this size understood letters by now");
+        assert_eq!(
+            asked(&usual, 7_000 * billion, None),
+            both,
+            "others of this size understood letters by now"
+        );
         let early = when("multiple_choice_at_tokens = 1000");
         assert_eq!(asked(&early, 999, None), [Formulation::Cloze]);
         assert_eq!(asked(&early, 1000, None), both);
         let half = Score { value: 0.5, ..Score::of([true, false]) };
-        let letters = |stderr| Some(McfSignal { score: Score { stderr, ..half }, chance: 0.25, signal_to_noise: None });
+        let letters =
+            |stderr| Some(McfSignal { score: Score { stderr, ..half }, chance: 0.25, signal_to_noise: None });
         assert_eq!(asked(&usual, billion, letters(0.01)), both, "measured above chance");
         let (_, warnings) = early.formulations(&task, 1_700_000_000, 1000, letters(0.5));
         assert!(warnings[0].starts_with("arc_easy.multiple_choice: ") && warnings[0].contains("chance"));
         let maths = smolt_eval::task::builtin("gsm8k", &[]).unwrap();
         assert!(usual.formulations(&maths, 1, billion, None).0.is_empty());
-        assert_eq!(when("generation_at_tokens = 5").formulations(&maths, 1, 5, None).0, [Formulation::Generation]);
-        assert_eq!(when("phase = \"post_training\"").formulations(&maths, 1, 0, None).0, [Formulation::Generation]);
+        assert_eq!(
+            when("generation_at_tokens = 5").formulations(&maths, 1, 5, None).0,
+            [Formulation::Generation]
+        );
+        assert_eq!(
+            when("phase = \"post_training\"").formulations(&maths, 1, 0, None).0,
+            [Formulation::Generation]
+        );
     }
 }

@@ -38,7 +38,9 @@ impl ServerArgs {
         let token = self.server_token_env.as_ref().map(|name| {
             let value = std::env::var(name).ok().filter(|value| !value.is_empty());
             value.ok_or_else(|| {
-                Failure::bad_input(format!("the environment variable {name} of --server-token-env is not set"))
+                Failure::bad_input(format!(
+                    "the environment variable {name} of --server-token-env is not set"
+                ))
             })
         });
         let patience = smolt_store::Settings {

@@ -82,13 +82,18 @@ struct Watcher<'a> {
 
 pub(super) fn run(args: &Args) -> Outcome {
     if args.asked.task.is_empty() && args.asked.text.is_empty() {
-        return Err(Failure::bad_input("nothing to ask: give --task NAME, a suite or a file, or --text FILE"));
+        return Err(Failure::bad_input(
+            "nothing to ask: give --task NAME, a suite or a file, or --text FILE",
+        ));
     }
     if args.every == 0 || !(0.01..=86_400.0).contains(&args.interval) {
         return Err(Failure::bad_input("--every is at least 1, --interval between 0.01 and 86400 seconds"));
     }
     if !args.run.is_dir() {
-        return Err(Failure::bad_input(format!("{}: there is no such run; start it first", args.run.display())));
+        return Err(Failure::bad_input(format!(
+            "{}: there is no such run; start it first",
+            args.run.display()
+        )));
     }
     signal::install().map_err(|e| Failure::failed(format!("cannot handle signals: {e}")))?;
     let out = args.out.clone().unwrap_or_else(|| args.run.join("evals"));
@@ -141,7 +146,8 @@ impl Watcher<'_> {
             }
         }
         let now: BTreeSet<u64> = pending.iter().map(|(step, _)| *step).collect();
-        let pruned: Vec<u64> = self.waiting.difference(&now).filter(|s| !self.settled.contains(s)).copied().collect();
+        let pruned: Vec<u64> =
+            self.waiting.difference(&now).filter(|s| !self.settled.contains(s)).copied().collect();
         for step in pruned {
             self.pass_over(step, "it was pruned before its turn came");
         }
@@ -277,10 +283,16 @@ impl Watcher<'_> {
 pub(crate) fn scores(results: &Results) -> serde_json::Map<String, serde_json::Value> {
     let tasks = results.tasks.iter().filter_map(|result| {
         let score = result.scores.primary()?;
-        Some((result.name(), json!({"metric": result.scores.primary, "value": score.value, "stderr": score.stderr})))
+        Some((
+            result.name(),
+            json!({"metric": result.scores.primary, "value": score.value, "stderr": score.stderr}),
+        ))
     });
     let texts = results.texts.iter().map(|text| {
-        (text.path.clone(), json!({"metric": "bits_per_byte", "value": text.bits_per_byte, "stderr": text.stderr}))
+        (
+            text.path.clone(),
+            json!({"metric": "bits_per_byte", "value": text.bits_per_byte, "stderr": text.stderr}),
+        )
     });
     tasks.chain(texts).collect()
 }
@@ -291,7 +303,8 @@ pub(crate) fn shown(results: &Results) -> String {
         let score = result.scores.primary()?;
         Some(format!("{} {:.1} ± {:.1}", result.name(), 100.0 * score.value, 100.0 * score.stderr))
     });
-    let texts = results.texts.iter().map(|text| format!("{} {:.4} bits per byte", text.path, text.bits_per_byte));
+    let texts =
+        results.texts.iter().map(|text| format!("{} {:.4} bits per byte", text.path, text.bits_per_byte));
     tasks.chain(texts).collect::<Vec<_>>().join(", ")
 }
 
@@ -320,7 +333,11 @@ mod tests {
     #[test]
     fn falling_behind_is_told_with_advice() {
         let said = overtaken(12.0, Some(5.0), 3, 1).unwrap();
-        assert!(["12.0 s", "5.0 s", "3 wait", "--limit", "--threads", "--every"].iter().all(|part| said.contains(part)));
+        assert!(
+            ["12.0 s", "5.0 s", "3 wait", "--limit", "--threads", "--every"]
+                .iter()
+                .all(|part| said.contains(part))
+        );
         assert_eq!(overtaken(4.0, Some(5.0), 3, 1), None, "fast enough");
         assert_eq!(overtaken(12.0, Some(5.0), 1, 1), None, "the backlog does not grow");
         assert_eq!(overtaken(12.0, None, 3, 1), None, "nothing is known of the rhythm");
