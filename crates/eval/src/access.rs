@@ -79,7 +79,9 @@ impl std::fmt::Display for Standing {
             Standing::Validation => f.write_str("validation"),
             Standing::HeldOut { reason } => write!(f, "held out, final report: {reason}"),
             // The day is what a reader needs.
-            Standing::Opened { date } => write!(f, "validation (opened on {})", date.split('T').next().unwrap_or(date)),
+            Standing::Opened { date } => {
+                write!(f, "validation (opened on {})", date.split('T').next().unwrap_or(date))
+            }
         }
     }
 }
@@ -146,7 +148,9 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Opening>, RecordError> {
     let Some(whole) = bytes.strip_suffix(b"\n") else {
         return match bytes.is_empty() {
             true => Ok(openings),
-            false => Err(content(path, "its last line is cut short; end it or remove what is left of it".into())),
+            false => {
+                Err(content(path, "its last line is cut short; end it or remove what is left of it".into()))
+            }
         };
     };
     for (i, line) in whole.split(|&b| b == b'\n').enumerate() {
@@ -173,7 +177,8 @@ fn hash(line: &[u8]) -> String {
 /// A log that cannot be written or is damaged; a reason that is empty or too long.
 pub fn append(path: &Path, mut opening: Opening) -> Result<(), RecordError> {
     if opening.reason.trim().is_empty() || opening.reason.len() > MAX_REASON {
-        let problem = format!("an opening needs a reason of at most {MAX_REASON} bytes; say what the scores are for");
+        let problem =
+            format!("an opening needs a reason of at most {MAX_REASON} bytes; say what the scores are for");
         return Err(content(path, problem));
     }
     if let Some(folder) = path.parent() {
@@ -184,9 +189,9 @@ pub fn append(path: &Path, mut opening: Opening) -> Result<(), RecordError> {
     file.lock().map_err(failed)?;
     let before = load(path, file.try_clone().map_err(failed)?)?;
     parse(path, &before)?;
-    opening.previous = before.strip_suffix(b"\n").map_or(String::new(), |lines| {
-        hash(lines.rsplit(|&b| b == b'\n').next().unwrap_or_default())
-    });
+    opening.previous = before
+        .strip_suffix(b"\n")
+        .map_or(String::new(), |lines| hash(lines.rsplit(|&b| b == b'\n').next().unwrap_or_default()));
     let line = serde_json::to_string(&opening).map_err(|e| content(path, e.to_string()))? + "\n";
     file.write_all(line.as_bytes()).map_err(failed)?;
     Ok(file.sync_all().map_err(failed)?)
@@ -271,11 +276,17 @@ mod tests {
         ] {
             std::fs::write(&path, damaged).unwrap();
             assert!(read(&path).unwrap_err().to_string().contains(said), "{said}");
-            assert!(append(&path, opening("d", Purpose::Development)).is_err(), "a damaged log is not continued");
+            assert!(
+                append(&path, opening("d", Purpose::Development)).is_err(),
+                "a damaged log is not continued"
+            );
         }
         std::fs::write(&path, &text).unwrap();
         for reason in ["", " ", &"x".repeat(MAX_REASON + 1)] {
-            assert!(append(&path, Opening { reason: reason.into(), ..opening("d", Purpose::Development) }).is_err());
+            assert!(
+                append(&path, Opening { reason: reason.into(), ..opening("d", Purpose::Development) })
+                    .is_err()
+            );
         }
         assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
     }
@@ -287,7 +298,9 @@ mod tests {
         std::thread::scope(|scope| {
             for name in ["a", "b", "c", "d"] {
                 let path = &path;
-                scope.spawn(move || (0..8).for_each(|_| append(path, opening(name, Purpose::Development)).unwrap()));
+                scope.spawn(move || {
+                    (0..8).for_each(|_| append(path, opening(name, Purpose::Development)).unwrap())
+                });
             }
         });
         assert_eq!(read(&path).unwrap().len(), 32);

@@ -149,7 +149,9 @@ pub struct Texts {
 /// The formulation whose questions hold least besides the benchmark's own words.
 pub fn plainest(task: &Task) -> Option<Formulation> {
     let has = task.formulations();
-    [Formulation::Cloze, Formulation::Generation, Formulation::MultipleChoice].into_iter().find(|f| has.contains(f))
+    [Formulation::Cloze, Formulation::Generation, Formulation::MultipleChoice]
+        .into_iter()
+        .find(|f| has.contains(f))
 }
 
 /// The texts of an item posed in the [`plainest`] formulation.

@@ -119,14 +119,21 @@ struct Looked {
 }
 
 /// What was found of every task, by name.
-pub(crate) fn measure(corpus: &Corpus, search: &Search<'_>) -> Result<BTreeMap<String, Contamination>, Failure> {
+pub(crate) fn measure(
+    corpus: &Corpus,
+    search: &Search<'_>,
+) -> Result<BTreeMap<String, Contamination>, Failure> {
     let mut looked = Vec::new();
     for (task, _) in search.asked.tasks()? {
         looked.push(look_for(&task, search)?);
     }
     let index = Index::new(&looked, search.lengths)?;
     let tallies = scan(corpus, &index, search)?;
-    looked.iter().enumerate().map(|(i, of)| Ok((of.task.clone(), record(corpus, &index, i, of, &tallies)?))).collect()
+    looked
+        .iter()
+        .enumerate()
+        .map(|(i, of)| Ok((of.task.clone(), record(corpus, &index, i, of, &tallies)?)))
+        .collect()
 }
 
 fn look_for(task: &Task, search: &Search<'_>) -> Result<Looked, Failure> {
@@ -254,7 +261,9 @@ struct InDocument {
 /// Looks through every document, on every thread. Sums and order of what is found are those of one thread.
 fn scan(corpus: &Corpus, index: &Index, search: &Search<'_>) -> Result<Vec<Tally>, Failure> {
     let blocks: Vec<(usize, u64)> = (0..corpus.shards.len())
-        .flat_map(|shard| (0..corpus.shards[shard].1.n_documents().div_ceil(BLOCK)).map(move |b| (shard, b * BLOCK)))
+        .flat_map(|shard| {
+            (0..corpus.shards[shard].1.n_documents().div_ceil(BLOCK)).map(move |b| (shard, b * BLOCK))
+        })
         .collect();
     let total: u64 = corpus.shards.iter().map(|(_, shard)| shard.n_tokens()).sum();
     let (next, tokens, running) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
@@ -272,12 +281,14 @@ fn scan(corpus: &Corpus, index: &Index, search: &Search<'_>) -> Result<Vec<Tally
         running.fetch_sub(1, Ordering::Release);
         tallies
     };
-    let mut progress = if search.quiet { Progress::hidden() } else { Progress::new(total, "looking for items, tokens") };
+    let mut progress =
+        if search.quiet { Progress::hidden() } else { Progress::new(total, "looking for items, tokens") };
     let threads = search.threads.max(1);
     running.store(threads as u64, Ordering::Relaxed);
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let stopped = |workers: &[std::thread::ScopedJoinHandle<'_, _>]| workers.iter().all(|w| w.is_finished());
+        let stopped =
+            |workers: &[std::thread::ScopedJoinHandle<'_, _>]| workers.iter().all(|w| w.is_finished());
         while running.load(Ordering::Acquire) > 0 && !stopped(&workers) {
             progress.set(tokens.load(Ordering::Relaxed), "");
             std::thread::sleep(Duration::from_millis(50));
@@ -286,7 +297,9 @@ fn scan(corpus: &Corpus, index: &Index, search: &Search<'_>) -> Result<Vec<Tally
         progress.finish();
         let mut sum: Vec<Tally> = index.matchers.iter().map(|_| Tally::default()).collect();
         for worker in workers {
-            let tallies = worker.join().map_err(|_| Failure::failed("a thread of the search ended early; report this"))?;
+            let tallies = worker
+                .join()
+                .map_err(|_| Failure::failed("a thread of the search ended early; report this"))?;
             sum.iter_mut().zip(tallies).for_each(|(sum, tally)| sum.merge(tally));
         }
         Ok(sum)

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 const WORDS: [&str; 16] = [
-    "river", "stone", "candle", "garden", "window", "copper", "winter", "bridge", "apple", "hammer", "silver", "forest",
-    "letter", "market", "ladder", "basket",
+    "river", "stone", "candle", "garden", "window", "copper", "winter", "bridge", "apple", "hammer",
+    "silver", "forest", "letter", "market", "ladder", "basket",
 ];
 
 /// Words that do not repeat within a sentence, another choice for each number.
@@ -56,7 +56,11 @@ fn make(dir: &Path) {
         dir.join("items.jsonl").display().to_string()
     );
     std::fs::write(dir.join("planted.toml"), &task).unwrap();
-    std::fs::write(dir.join("held.toml"), task.replace("name = \"planted\"", "name = \"held\"\nheld_out = true")).unwrap();
+    std::fs::write(
+        dir.join("held.toml"),
+        task.replace("name = \"planted\"", "name = \"held\"\nheld_out = true"),
+    )
+    .unwrap();
     let pages = |with: usize| -> String {
         let page = |i: usize| {
             let mut text = format!("A page about other things. {}.", words(5000 + i, 30));
@@ -118,13 +122,17 @@ fn results(dir: &Path) -> Value {
 fn a_planted_contamination_is_found_and_a_clean_corpus_is_clean() {
     let look = |shard: &str, threads: &str| {
         let (shard, tokenizer) = (at(shard), tokenizer());
-        let args = ["contamination", "--task", &at("planted.toml"), "--shards", &shard, "--tokenizer", &tokenizer];
+        let args =
+            ["contamination", "--task", &at("planted.toml"), "--shards", &shard, "--tokenizer", &tokenizer];
         json(&[&args[..], &["--json", "--threads", threads]].concat())
     };
     let dirty = look("dirty.ds", "2");
     for (at, n) in [(0, 13), (1, 8)] {
         let found = &dirty["planted"]["by_n"][at];
-        assert_eq!((&found["n"], &found["items"], &found["contaminated"]), (&n.into(), &40.into(), &12.into()));
+        assert_eq!(
+            (&found["n"], &found["items"], &found["contaminated"]),
+            (&n.into(), &40.into(), &12.into())
+        );
         assert_eq!((&found["in_question"], &found["in_answer"]), (&12.into(), &6.into()), "{found}");
         assert_eq!((&found["in_candidate"], &found["unchecked"]), (&6.into(), &0.into()), "{found}");
         let ids: Vec<usize> =
@@ -177,7 +185,8 @@ fn a_held_out_benchmark_is_logged_and_downgraded() {
     let dir = tempfile::tempdir().unwrap();
     let (model, task) = (at("run"), at("held.toml"));
     let ask = |more: &[&str]| {
-        let args = [&model, "--task", &task, "--formulation", "cloze", "--limit", "8", "--access-log", "log.jsonl"];
+        let args =
+            [&model, "--task", &task, "--formulation", "cloze", "--limit", "8", "--access-log", "log.jsonl"];
         eval(dir.path(), &[&args[..], more].concat())
     };
     let refused = ask(&[]);
@@ -191,12 +200,14 @@ fn a_held_out_benchmark_is_logged_and_downgraded() {
     eval(dir.path(), &[&prompts[..], &["--open-held-out=curious"]].concat()).success();
     let log = std::fs::read_to_string(dir.path().join("log.jsonl")).unwrap();
     let opening: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
-    let opened = format!("validation (opened on {})", opening["date"].as_str().unwrap().split_once('T').unwrap().0);
+    let opened =
+        format!("validation (opened on {})", opening["date"].as_str().unwrap().split_once('T').unwrap().0);
     for more in [&[][..], &["--final-report", "table 4"]] {
         let shown = ask(more).success();
         assert!(shown.contains(&opened), "{shown}");
     }
-    let log: Value = serde_json::from_str(&eval(dir.path(), &["access", "log.jsonl", "--json"]).success()).unwrap();
+    let log: Value =
+        serde_json::from_str(&eval(dir.path(), &["access", "log.jsonl", "--json"]).success()).unwrap();
     let told: Vec<(&str, &str)> = log
         .as_array()
         .unwrap()
@@ -216,7 +227,8 @@ fn a_held_out_benchmark_is_logged_and_downgraded() {
 #[test]
 fn a_clean_task_passes_its_checks_and_planted_faults_do_not() {
     let (model, task) = (at("run"), at("planted.toml"));
-    let check = |more: &[&str]| eval(place(), &[&["check", "--task", &task, "--model", &model], more].concat());
+    let check =
+        |more: &[&str]| eval(place(), &[&["check", "--task", &task, "--model", &model], more].concat());
     let clean = check(&[]);
     assert_eq!(clean.code, Some(0), "{}", clean.out);
     assert!(clean.out.contains("planted.cloze, planted.generation checked: 0 errors"), "{}", clean.out);
@@ -230,7 +242,9 @@ fn a_clean_task_passes_its_checks_and_planted_faults_do_not() {
         let report: Value = serde_json::from_str(&ran.out).unwrap();
         let finding = &report["findings"][0];
         assert_eq!((&finding["check"], &finding["severity"]), (&found.into(), &"error".into()), "{report}");
-        assert!(!finding["example"].as_str().unwrap().is_empty() && !finding["fix"].as_str().unwrap().is_empty());
+        assert!(
+            !finding["example"].as_str().unwrap().is_empty() && !finding["fix"].as_str().unwrap().is_empty()
+        );
     }
 }
 
@@ -247,7 +261,11 @@ fn results_are_checked_too() {
     let truncated = found.iter().any(|f| f["check"] == "answers_truncated" && f["severity"] == "error");
     assert!(truncated && ran.code == Some(1), "{report}");
     let other = dir.path().join("other.toml");
-    std::fs::write(&other, std::fs::read_to_string(&task).unwrap().replace("max_tokens = 4", "max_tokens = 5")).unwrap();
+    std::fs::write(
+        &other,
+        std::fs::read_to_string(&task).unwrap().replace("max_tokens = 4", "max_tokens = 5"),
+    )
+    .unwrap();
     let refused = check(text(&other));
     assert!(refused.code == Some(2) && refused.err.contains("another task file"), "{refused:?}");
 }
@@ -266,7 +284,8 @@ fn published_scores_are_reproduced_or_the_gate_fails() {
                  score = {score}\ntolerance = 0.3\nfrom = \"x\"\n"
             )
         };
-        let text = std::fs::read_to_string(&task).unwrap() + &reference("a") + &reference("b") + &reference("c");
+        let text =
+            std::fs::read_to_string(&task).unwrap() + &reference("a") + &reference("b") + &reference("c");
         std::fs::write(&path, text).unwrap();
         path
     };

@@ -48,10 +48,13 @@ fn place(subject: Subject<'_>, items: &[Item]) -> Option<Finding> {
     let count = |place: usize| items.iter().filter(|item| item.answer == Some(place)).count();
     let best = (0..places).max_by_key(|&place| (count(place), std::cmp::Reverse(place)))?;
     let with: Vec<&Item> = items.iter().filter(|item| best < item.continuations.len()).collect();
-    let chance = with.iter().map(|item| 1.0 / item.continuations.len() as f64).sum::<f64>() / with.len().max(1) as f64;
-    let example = with.iter().find(|item| item.answer == Some(best)).and_then(|item| right_text(item)).cloned();
+    let chance =
+        with.iter().map(|item| 1.0 / item.continuations.len() as f64).sum::<f64>() / with.len().max(1) as f64;
+    let example =
+        with.iter().find(|item| item.answer == Some(best)).and_then(|item| right_text(item)).cloned();
     // Where options are not shown their order tells a model nothing; only ties are decided by it.
-    let worst = if subject.formulation == Formulation::MultipleChoice { Severity::Error } else { Severity::Warning };
+    let worst =
+        if subject.formulation == Formulation::MultipleChoice { Severity::Error } else { Severity::Warning };
     Rule {
         check: "answer_by_place",
         problem: format!("the right answer is candidate {best} (from 0)"),
@@ -60,7 +63,12 @@ fn place(subject: Subject<'_>, items: &[Item]) -> Option<Finding> {
         chance,
         example: example.unwrap_or_default(),
     }
-    .judge(subject, places, worst, "look at `item.answer`; if the data has this order, shuffle the candidates")
+    .judge(
+        subject,
+        places,
+        worst,
+        "look at `item.answer`; if the data has this order, shuffle the candidates",
+    )
 }
 
 fn length(subject: Subject<'_>, items: &[Item]) -> Vec<Finding> {
@@ -83,7 +91,10 @@ fn length(subject: Subject<'_>, items: &[Item]) -> Vec<Finding> {
         let chance = seen.iter().map(|(.., of)| 1.0 / *of as f64).sum::<f64>() / seen.len().max(1) as f64;
         Rule {
             check: if longest { "answer_is_longest" } else { "answer_is_shortest" },
-            problem: format!("the right answer is the {} candidate", if longest { "longest" } else { "shortest" }),
+            problem: format!(
+                "the right answer is the {} candidate",
+                if longest { "longest" } else { "shortest" }
+            ),
             hits: hit.clone().count(),
             of: seen.len(),
             chance,
@@ -91,13 +102,17 @@ fn length(subject: Subject<'_>, items: &[Item]) -> Vec<Finding> {
         }
     };
     let fix = "compare with the score of picking by length; candidates of equal length measure more";
-    [true, false].into_iter().filter_map(|longest| rule(longest).judge(subject, 2, Severity::Error, fix)).collect()
+    [true, false]
+        .into_iter()
+        .filter_map(|longest| rule(longest).judge(subject, 2, Severity::Error, fix))
+        .collect()
 }
 
 /// The question names the right candidate and none of the others. A text that is read for its answer does so often; one
 /// that always does can be solved by looking for words.
 fn in_the_prompt(subject: Subject<'_>, items: &[Item]) -> Option<Finding> {
-    if subject.formulation == Formulation::MultipleChoice || items.iter().any(|item| item.questions.len() > 1) {
+    if subject.formulation == Formulation::MultipleChoice || items.iter().any(|item| item.questions.len() > 1)
+    {
         return None;
     }
     let (mut only, mut right, mut chance, mut example) = (0usize, 0usize, 0.0, String::new());
@@ -116,7 +131,8 @@ fn in_the_prompt(subject: Subject<'_>, items: &[Item]) -> Option<Finding> {
         }
     }
     // A tenth of the items whose words give them away are no fault of the task.
-    let worst = if only as f64 >= NEARLY_ALWAYS * items.len() as f64 { Severity::Error } else { Severity::Warning };
+    let worst =
+        if only as f64 >= NEARLY_ALWAYS * items.len() as f64 { Severity::Error } else { Severity::Warning };
     let chance = chance / only.max(1) as f64;
     let problem = "the only candidate that the question names is the right one".to_owned();
     Rule { check: "answer_in_prompt", problem, hits: right, of: only, chance, example }.judge(
@@ -141,7 +157,8 @@ pub(super) fn has_words(text: &str, needle: &str) -> bool {
 fn ends_the_prompt(subject: Subject<'_>, items: &[Item]) -> Option<Finding> {
     let mut hits = Hits::new("answer_ends_prompt");
     for item in items.iter().filter(|item| item.questions.len() == 1) {
-        let (question, answer) = (item.questions[0].trim_end(), right_text(item).map_or("", |text| text.trim()));
+        let (question, answer) =
+            (item.questions[0].trim_end(), right_text(item).map_or("", |text| text.trim()));
         let before = question.strip_suffix(answer).filter(|_| !answer.is_empty());
         let bad = before.is_some_and(|before| !before.ends_with(char::is_alphanumeric));
         hits.see(bad, || format!("{question} → {answer}"));

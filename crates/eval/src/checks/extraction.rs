@@ -44,7 +44,9 @@ fn targets(subject: Subject<'_>, judge: &Judge, items: &[Item]) -> Option<Findin
         for shot in item.shots.iter() {
             let judged = judge.judge(&shot.answer, &item.answers);
             let nothing = judged.iter().find(|judged| judged.extracted.is_none());
-            hits.see(nothing.is_some(), || nothing.map(|judged| shown(&shot.answer, judged)).unwrap_or_default());
+            hits.see(nothing.is_some(), || {
+                nothing.map(|judged| shown(&shot.answer, judged)).unwrap_or_default()
+            });
         }
     }
     let fix = "correct extract.regex and normalise, or generation.target, so that the target is judged right";
@@ -64,7 +66,9 @@ fn accepted(subject: Subject<'_>, form: &Generation, judge: &Judge, items: &[Ite
     let mut hits = Hits::new("accepted_judged_wrong");
     for (item, answer) in items.iter().flat_map(|item| item.answers.iter().skip(1).map(move |a| (item, a))) {
         let judged = judge.judge(answer, &item.answers);
-        hits.see(!right(&judged).any(|right| right), || judged.first().map(|judged| shown(answer, judged)).unwrap_or_default());
+        hits.see(!right(&judged).any(|right| right), || {
+            judged.first().map(|judged| shown(answer, judged)).unwrap_or_default()
+        });
     }
     let fix = "correct generation.answers or normalise, so that every accepted answer is judged right";
     hits.by_share(subject, "an accepted answer is judged wrong", fix)
@@ -90,7 +94,9 @@ fn stops(subject: Subject<'_>, form: &Generation, judge: &Judge, items: &[Item])
         // A model that follows the examples writes the delimiter too.
         let mut text = format!("{}{target}", item.delimiter);
         let bad = cut_at_stop(&mut text, &form.stop)
-            && right(&judge.judge(target, &item.answers)).zip(right(&judge.judge(&text, &item.answers))).any(|(a, b)| a && !b);
+            && right(&judge.judge(target, &item.answers))
+                .zip(right(&judge.judge(&text, &item.answers)))
+                .any(|(a, b)| a && !b);
         hits.see(bad, || format!("{target:?} becomes {text:?}"));
     }
     let fix = "take the string out of generation.stop, or another delimiter";
@@ -136,7 +142,12 @@ impl Answer<'_> {
     }
 
     fn shown(&self) -> String {
-        format!("item {}: {}; accepted {:?}", self.sample.id, shown(self.text(), self.judged), self.sample.answers)
+        format!(
+            "item {}: {}; accepted {:?}",
+            self.sample.id,
+            shown(self.text(), self.judged),
+            self.sample.answers
+        )
     }
 }
 
@@ -149,7 +160,8 @@ fn nothing_found(subject: Subject<'_>, answers: &[Answer<'_>]) -> Option<Finding
     let share = hits.share();
     let severity = if share > 0.5 { Severity::Error } else { Severity::Warning };
     let fix = "read the answers: correct extract.regex, or show the form of an answer in examples";
-    hits.with(severity, subject, "the extraction finds nothing in answers", fix).filter(|_| share >= SYSTEMATIC)
+    hits.with(severity, subject, "the extraction finds nothing in answers", fix)
+        .filter(|_| share >= SYSTEMATIC)
 }
 
 /// The most frequent of some texts, and how often it is there.
@@ -161,7 +173,8 @@ fn most_frequent<'a>(texts: impl Iterator<Item = &'a str>) -> (&'a str, usize) {
 
 fn always_the_same(subject: Subject<'_>, answers: &[Answer<'_>]) -> Option<Finding> {
     let (same, count) = most_frequent(answers.iter().filter_map(|a| a.judged.extracted.as_deref()));
-    let (_, gold) = most_frequent(answers.iter().filter_map(|a| a.sample.answers.first().map(String::as_str)));
+    let (_, gold) =
+        most_frequent(answers.iter().filter_map(|a| a.sample.answers.first().map(String::as_str)));
     let (_, written) = most_frequent(answers.iter().map(Answer::text));
     let limit = NEARLY_ALWAYS * answers.len() as f64;
     if (count as f64) < limit || gold as f64 >= limit {
@@ -209,5 +222,10 @@ fn right_but_judged_wrong(
         "answers judged wrong hold an accepted answer, {:.1} % that of another item by chance",
         100.0 * chance
     );
-    own.with(severity, subject, &problem, "correct extract.regex, normalise, or the stop strings: read the answers")
+    own.with(
+        severity,
+        subject,
+        &problem,
+        "correct extract.regex, normalise, or the stop strings: read the answers",
+    )
 }

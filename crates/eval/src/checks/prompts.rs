@@ -15,7 +15,12 @@ pub trait Reader {
 }
 
 /// Checks the items of a task as they are put to a model without a chat template.
-pub fn prompts(task: &Task, formulation: Formulation, items: &[Item], reader: Option<&dyn Reader>) -> Vec<Finding> {
+pub fn prompts(
+    task: &Task,
+    formulation: Formulation,
+    items: &[Item],
+    reader: Option<&dyn Reader>,
+) -> Vec<Finding> {
     let subject = Subject { task, formulation };
     let mut found: Vec<Finding> = Vec::new();
     found.extend(missing_space(subject, items));
@@ -37,7 +42,11 @@ pub fn prompts(task: &Task, formulation: Formulation, items: &[Item], reader: Op
 
 /// What follows the prompt: each candidate, or the answer that examples show.
 fn continuations(item: &Item) -> &[String] {
-    if item.continuations.is_empty() { &item.answers[..item.answers.len().min(1)] } else { &item.continuations }
+    if item.continuations.is_empty() {
+        &item.answers[..item.answers.len().min(1)]
+    } else {
+        &item.continuations
+    }
 }
 
 /// The prompt's own question and every text that may follow it, delimiter included.
@@ -77,10 +86,12 @@ fn meets_with_space(question: &str, after: &str) -> bool {
 fn unlike_examples(subject: Subject<'_>, items: &[Item]) -> Option<Finding> {
     let mut hits = Hits::new("unlike_examples");
     for item in items.iter().filter(|item| !item.shots.is_empty()) {
-        let of_shot = |shot: &Shot| meets_with_space(&shot.question, &format!("{}{}", item.delimiter, shot.answer));
+        let of_shot =
+            |shot: &Shot| meets_with_space(&shot.question, &format!("{}{}", item.delimiter, shot.answer));
         let shots: Vec<bool> = item.shots.iter().map(of_shot).collect();
         let own: Vec<bool> = joins(item).map(|(q, a)| meets_with_space(q, &a)).collect();
-        let differs = shots.iter().all(|s| *s == shots[0]) && own.iter().all(|o| *o != shots[0]) && !own.is_empty();
+        let differs =
+            shots.iter().all(|s| *s == shots[0]) && own.iter().all(|o| *o != shots[0]) && !own.is_empty();
         hits.see(differs, || {
             let shot = &item.shots[0];
             format!("{}{}{}{}{}", shot.question, item.delimiter, shot.answer, item.separator, item.prompt(0))
@@ -94,14 +105,17 @@ fn doubled_space(subject: Subject<'_>, items: &[Item]) -> Vec<Finding> {
     let mut joint = Hits::new("doubled_space");
     let mut inside = Hits::new("doubled_space_inside");
     for item in items {
-        let bad = joins(item).find(|(q, a)| q.ends_with(' ') && a.starts_with(' ') || q.is_empty() && a.starts_with("  "));
+        let bad = joins(item)
+            .find(|(q, a)| q.ends_with(' ') && a.starts_with(' ') || q.is_empty() && a.starts_with("  "));
         joint.see(bad.is_some(), || bad.map(|(q, a)| format!("{q}{a}")).unwrap_or_default());
         // Spaces at the beginning of a line are indentation.
-        let line = item.questions.iter().flat_map(|q| q.lines()).find(|line| line.trim_start().contains("  "));
+        let line =
+            item.questions.iter().flat_map(|q| q.lines()).find(|line| line.trim_start().contains("  "));
         inside.see(line.is_some(), || line.unwrap_or_default().to_owned());
     }
     let fix = "end the prompt without white space, or make the delimiter empty";
-    let of_rows = "clean the column in the template, as with `| replace('  ', ' ')`, if its source has it by mistake";
+    let of_rows =
+        "clean the column in the template, as with `| replace('  ', ' ')`, if its source has it by mistake";
     [
         joint.by_share(subject, "two spaces between prompt and answer", fix),
         inside.with(Severity::Warning, subject, "two spaces within a line of the question", of_rows),
@@ -227,7 +241,8 @@ fn examples_among_items(subject: Subject<'_>, items: &[Item]) -> Option<Finding>
     };
     let all: BTreeSet<String> = items.iter().filter_map(own).collect();
     // Without a split of their own, examples are other items by design.
-    let apart = subject.task.dataset.few_shot_split.as_ref().is_some_and(|s| *s != subject.task.dataset.split);
+    let apart =
+        subject.task.dataset.few_shot_split.as_ref().is_some_and(|s| *s != subject.task.dataset.split);
     let mut hits = Hits::new("examples_are_items");
     for item in items.iter().filter(|item| !item.shots.is_empty()) {
         let itself = own(item);
@@ -250,7 +265,8 @@ pub(super) fn right_text(item: &Item) -> Option<&String> {
 
 fn too_long(subject: Subject<'_>, items: &[Item], reader: &dyn Reader) -> Option<Finding> {
     let mut hits = Hits::new("over_the_context");
-    let writes = subject.task.generation.as_ref().filter(|_| !subject.is_choice()).map(|form| form.max_tokens);
+    let writes =
+        subject.task.generation.as_ref().filter(|_| !subject.is_choice()).map(|form| form.max_tokens);
     for item in items {
         let (mut most, mut at) = (0, 0);
         for i in 0..item.questions.len() {

@@ -8,7 +8,12 @@ use crate::stats::Score;
 use crate::task::{Formulation, Task};
 
 /// Checks the scores of a task and the samples behind them.
-pub fn scores(task: &Task, formulation: Formulation, scores: &TaskScores, samples: &[Sample]) -> Vec<Finding> {
+pub fn scores(
+    task: &Task,
+    formulation: Formulation,
+    scores: &TaskScores,
+    samples: &[Sample],
+) -> Vec<Finding> {
     let subject = Subject { task, formulation };
     let mut found: Vec<Finding> = Vec::new();
     if subject.is_choice() {
@@ -30,7 +35,14 @@ fn error(score: Score, chance: f64) -> f64 {
     (chance * (1.0 - chance) / score.n.max(1) as f64).sqrt().max(score.stderr)
 }
 
-fn of_score(check: &str, severity: Severity, subject: Subject<'_>, score: Score, problem: String, fix: &str) -> Finding {
+fn of_score(
+    check: &str,
+    severity: Severity,
+    subject: Subject<'_>,
+    score: Score,
+    problem: String,
+    fix: &str,
+) -> Finding {
     Finding {
         check: check.into(),
         severity,
@@ -51,17 +63,25 @@ fn below_random(subject: Subject<'_>, scores: &TaskScores, score: Score) -> Opti
     let chance = scores.random_baseline;
     let below = (chance - score.value) / error(score, chance).max(f64::MIN_POSITIVE);
     let problem = || format!("below random by {below:.1} standard errors: {}", beside(score, chance));
-    let fix = "look at `item.answer` (counted from 0?) and the labels: they are shifted or the wrong way round";
+    let fix =
+        "look at `item.answer` (counted from 0?) and the labels: they are shifted or the wrong way round";
     (below > SIGMA).then(|| of_score("below_random", Severity::Error, subject, score, problem(), fix))
 }
 
-fn one_choice(subject: Subject<'_>, scores: &TaskScores, score: Score, samples: &[Sample]) -> Option<Finding> {
+fn one_choice(
+    subject: Subject<'_>,
+    scores: &TaskScores,
+    score: Score,
+    samples: &[Sample],
+) -> Option<Finding> {
     let chance = scores.random_baseline;
     let pick = |sample: &Sample| sample.picks.get(&scores.primary).copied();
     let most = samples.iter().filter_map(|s| s.candidates.len().checked_sub(1)).max()?;
     let count = |place: usize| samples.iter().filter(|sample| pick(sample) == Some(place)).count();
     let place = (0..=most).max_by_key(|&place| (count(place), std::cmp::Reverse(place)))?;
-    if (score.value - chance).abs() > error(score, chance) || (count(place) as f64) < NEARLY_ALWAYS * samples.len() as f64 {
+    if (score.value - chance).abs() > error(score, chance)
+        || (count(place) as f64) < NEARLY_ALWAYS * samples.len() as f64
+    {
         return None;
     }
     let mut hits = Hits::new("one_choice");
@@ -83,7 +103,10 @@ fn no_better_than_frequent(subject: Subject<'_>, scores: &TaskScores, score: Sco
     let frequent = scores.most_frequent?;
     let problem = || {
         let share = 100.0 * frequent;
-        format!("no better than always the most frequent answer, {share:.1} %: {}", beside(score, scores.random_baseline))
+        format!(
+            "no better than always the most frequent answer, {share:.1} %: {}",
+            beside(score, scores.random_baseline)
+        )
     };
     let fix = "do not decide by it: train longer, or take a task that the model can already do";
     let beaten = score.value - frequent > score.stderr;
@@ -97,7 +120,8 @@ fn letters_at_chance(subject: Subject<'_>, scores: &TaskScores, score: Score) ->
     let at_chance = score.value - chance <= SIGMA * error(score, chance);
     let problem = || format!("lettered options are not above random: {}", beside(score, chance));
     let fix = "compare by cloze until they are (--formulation cloze)";
-    (used && at_chance).then(|| of_score("letters_at_chance", Severity::Warning, subject, score, problem(), fix))
+    (used && at_chance)
+        .then(|| of_score("letters_at_chance", Severity::Warning, subject, score, problem(), fix))
 }
 
 /// Likelihoods that are no numbers, or the same for each candidate: candidates that the model did not read.
@@ -109,8 +133,11 @@ fn equal_likelihoods(subject: Subject<'_>, samples: &[Sample]) -> Option<Finding
         let equal = distinct && sample.candidates.iter().all(|c| c.log_likelihood == first.log_likelihood);
         let bad = equal || sample.candidates.iter().any(|c| !c.log_likelihood.is_finite());
         hits.see(bad, || {
-            let all: Vec<String> =
-                sample.candidates.iter().map(|c| format!("{:?} {}", c.continuation, c.log_likelihood)).collect();
+            let all: Vec<String> = sample
+                .candidates
+                .iter()
+                .map(|c| format!("{:?} {}", c.continuation, c.log_likelihood))
+                .collect();
             format!("item {}: {}", sample.id, all.join(", "))
         });
     }
@@ -147,7 +174,9 @@ fn mostly(hits: Hits, subject: Subject<'_>, problem: &str, fix: &str) -> Option<
 fn cut_prompts(subject: Subject<'_>, samples: &[Sample]) -> Option<Finding> {
     let mut hits = Hits::new("prompts_truncated");
     for sample in samples {
-        hits.see(sample.dropped_tokens > 0, || format!("item {}: {} tokens", sample.id, sample.dropped_tokens));
+        hits.see(sample.dropped_tokens > 0, || {
+            format!("item {}: {} tokens", sample.id, sample.dropped_tokens)
+        });
     }
     let fix = "fewer examples (--few-shot), or a model with a longer context";
     hits.by_share(subject, "prompts were cut from the left to fit the context", fix)

@@ -14,12 +14,30 @@ use smolt_run::random::Stream;
 
 const PEOPLE: [&str; 8] = ["Anna", "Ben", "Carla", "David", "Emma", "Felix", "Greta", "Henry"];
 const THINGS: [&str; 12] = [
-    "a red kite", "the old boat", "two green apples", "a heavy basket", "the small lamp", "a loaf of bread",
-    "some warm gloves", "the broken clock", "a jar of honey", "three blue stones", "the long ladder", "a wooden spoon",
+    "a red kite",
+    "the old boat",
+    "two green apples",
+    "a heavy basket",
+    "the small lamp",
+    "a loaf of bread",
+    "some warm gloves",
+    "the broken clock",
+    "a jar of honey",
+    "three blue stones",
+    "the long ladder",
+    "a wooden spoon",
 ];
 const PLACES: [&str; 10] = [
-    "in the kitchen", "by the river", "behind the school", "under the bridge", "at the market", "near the mill",
-    "on the roof", "in the garden", "along the beach", "inside the barn",
+    "in the kitchen",
+    "by the river",
+    "behind the school",
+    "under the bridge",
+    "at the market",
+    "near the mill",
+    "on the roof",
+    "in the garden",
+    "along the beach",
+    "inside the barn",
 ];
 const VERBS: [&str; 8] = ["finds", "carries", "paints", "sells", "hides", "repairs", "borrows", "loses"];
 
@@ -36,7 +54,8 @@ impl Words {
     }
 
     fn sentence(&mut self) -> String {
-        let (who, does, what, place) = (self.of(&PEOPLE), self.of(&VERBS), self.of(&THINGS), self.of(&PLACES));
+        let (who, does, what, place) =
+            (self.of(&PEOPLE), self.of(&VERBS), self.of(&THINGS), self.of(&PLACES));
         format!("{who} {does} {what} {place} on day {}.", self.number(90_000))
     }
 
@@ -97,11 +116,15 @@ fn row(task: &str, i: usize, words: &mut Words) -> Value {
             json!({"question": format!("{} has {a} coins and gets {b}. How many are there in year {i}?", words.of(&PEOPLE)),
                 "answer": format!("There are {a} + {b} = <<{a}+{b}={0}>>{0} coins.\n#### {0}", a + b)})
         }
-        "hellaswag" | "mlmm_hellaswag" => json!({"ind": i, "activity_label": "Walking", "ctx_a": words.sentence(),
+        "hellaswag" | "mlmm_hellaswag" => {
+            json!({"ind": i, "activity_label": "Walking", "ctx_a": words.sentence(),
             "ctx_b": format!("the {}", words.of(&["man", "woman", "child"])), "endings": words.choices(4),
-            "label": words.number(4).to_string()}),
-        "mmlu" => json!({"question": question, "subject": words.of(&["law", "biology"]), "choices": words.choices(4),
-            "answer": words.number(4)}),
+            "label": words.number(4).to_string()})
+        }
+        "mmlu" => {
+            json!({"question": question, "subject": words.of(&["law", "biology"]), "choices": words.choices(4),
+            "answer": words.number(4)})
+        }
         "mmlu_pro" => {
             let at = words.number(10) as usize;
             let letter = char::from(b'A' + at as u8);
@@ -128,9 +151,11 @@ fn row(task: &str, i: usize, words: &mut Words) -> Value {
             json!({"question_id": i.to_string(), "question": question.trim_end_matches('?'),
                 "answer": {"aliases": [name, format!("The {name}")], "value": name}})
         }
-        "winogrande" => json!({"sentence": format!("{} thanked the baker in year {i} because _ had {} ready.",
+        "winogrande" => {
+            json!({"sentence": format!("{} thanked the baker in year {i} because _ had {} ready.",
                 words.of(&PEOPLE), words.of(&THINGS)), "option1": "the baker", "option2": "the guest",
-            "answer": (words.number(2) + 1).to_string()}),
+            "answer": (words.number(2) + 1).to_string()})
+        }
         other => panic!("{other} is a new task: give it rows"),
     }
 }
@@ -160,7 +185,8 @@ impl Reader for Bytes {
         let mut pieces: Vec<Vec<u8>> = Vec::new();
         let mut before = ' ';
         for c in text.chars() {
-            let joins = c.is_alphanumeric() && (before.is_alphanumeric() || before == ' ' && !pieces.is_empty());
+            let joins =
+                c.is_alphanumeric() && (before.is_alphanumeric() || before == ' ' && !pieces.is_empty());
             match pieces.last_mut().filter(|_| joins) {
                 Some(last) => last.extend(c.to_string().bytes()),
                 None => pieces.push(c.to_string().into_bytes()),
@@ -217,7 +243,11 @@ fn a_missing_space_before_the_answer_is_caught_in_every_task() {
     }
     // Chinese has no spaces to miss.
     let task = builtin("arc_easy", &[]).unwrap();
-    let mut item = Item { continuations: vec!["北京".into(), "上海".into()], delimiter: String::new(), ..Item::asking("答案：") };
+    let mut item = Item {
+        continuations: vec!["北京".into(), "上海".into()],
+        delimiter: String::new(),
+        ..Item::asking("答案：")
+    };
     item.answer = Some(0);
     assert!(!prompts(&task, Formulation::Cloze, &[item], None).iter().any(|f| f.check == "missing_space"));
 }
@@ -365,18 +395,37 @@ fn faults_of_prompts_are_caught() {
     let cases: [(&str, Formulation, fn(&mut Item), &str); 9] = [
         ("arc_easy", Cloze, |i| i.questions[0].push(' '), "doubled_space"),
         ("gsm8k", Generation, |i| i.questions[0].push(' '), "prompt_ends_in_space"),
-        ("arc_easy", Cloze, |i| i.questions[0] = "Question: {{ question }}\nAnswer:".into(), "template_leftovers"),
+        (
+            "arc_easy",
+            Cloze,
+            |i| i.questions[0] = "Question: {{ question }}\nAnswer:".into(),
+            "template_leftovers",
+        ),
         ("gsm8k", Generation, |i| i.questions[0] = "Question: None\nAnswer:".into(), "template_leftovers"),
         ("arc_easy", Cloze, |i| i.questions[0] = "Question: \nAnswer:".into(), "empty_question"),
-        ("arc_easy", Cloze, |i| i.questions[0] += &format!(" {}", i.continuations[i.answer.unwrap()]), "answer_ends_prompt"),
-        ("arc_easy", Cloze, |i| i.questions[0] = format!("Is it {}? Answer:", i.continuations[i.answer.unwrap()]), "answer_in_prompt"),
+        (
+            "arc_easy",
+            Cloze,
+            |i| i.questions[0] += &format!(" {}", i.continuations[i.answer.unwrap()]),
+            "answer_ends_prompt",
+        ),
+        (
+            "arc_easy",
+            Cloze,
+            |i| i.questions[0] = format!("Is it {}? Answer:", i.continuations[i.answer.unwrap()]),
+            "answer_in_prompt",
+        ),
         ("mmlu", MultipleChoice, |i| i.answer = Some(0), "answer_by_place"),
         ("arc_easy", Cloze, |i| i.questions[0] = "long ".repeat(5000), "over_the_context"),
     ];
     for (name, formulation, change, check) in cases {
         error(&plant(name, formulation, each(change)), check);
     }
-    let longest = plant("arc_easy", Cloze, each(|i| i.choices[i.answer.unwrap()].push_str(" and a good deal more besides it")));
+    let longest = plant(
+        "arc_easy",
+        Cloze,
+        each(|i| i.choices[i.answer.unwrap()].push_str(" and a good deal more besides it")),
+    );
     error(&longest, "answer_is_longest");
     error(&plant("arc_easy", Cloze, |items| items.extend(items.clone())), "duplicated_items");
     let contradiction = plant("arc_easy", Cloze, |items| {
@@ -386,29 +435,50 @@ fn faults_of_prompts_are_caught() {
     error(&contradiction, "same_prompt_other_answer");
     let example = plant("gsm8k", Generation, |items| {
         let first = items[0].clone();
-        let shot = crate::task::pose::Shot { question: first.questions[0].clone(), answer: first.answers[0].clone() };
+        let shot = crate::task::pose::Shot {
+            question: first.questions[0].clone(),
+            answer: first.answers[0].clone(),
+        };
         items.iter_mut().for_each(|item| item.shots = std::sync::Arc::new(vec![shot.clone()]));
     });
     error(&example, "examples_are_items");
-    let unlike = plant("arc_easy", Cloze, each(|i| {
-        i.delimiter = String::new();
-        let spaced = i.shots.iter().map(|s| crate::task::pose::Shot { answer: format!(" {}", s.answer), ..s.clone() });
-        i.shots = std::sync::Arc::new(spaced.collect());
-    }));
+    let unlike = plant(
+        "arc_easy",
+        Cloze,
+        each(|i| {
+            i.delimiter = String::new();
+            let spaced = i
+                .shots
+                .iter()
+                .map(|s| crate::task::pose::Shot { answer: format!(" {}", s.answer), ..s.clone() });
+            i.shots = std::sync::Arc::new(spaced.collect());
+        }),
+    );
     error(&unlike, "unlike_examples");
-    let torn = plant("arc_easy", Cloze, each(|i| {
-        i.delimiter = String::new();
-        i.questions[0] = i.questions[0].replace(":", "");
-    }));
+    let torn = plant(
+        "arc_easy",
+        Cloze,
+        each(|i| {
+            i.delimiter = String::new();
+            i.questions[0] = i.questions[0].replace(":", "");
+        }),
+    );
     error(&torn, "answer_within_a_token");
 }
 
 #[test]
 fn a_few_bad_rows_are_warnings() {
-    let found = plant("arc_easy", Formulation::Cloze, |items| items[3].questions[0] = "Question: None\nAnswer:".into());
-    assert!(warned(&found, "template_leftovers") && !found.iter().any(|f| f.severity == Severity::Error), "{found:?}");
+    let found = plant("arc_easy", Formulation::Cloze, |items| {
+        items[3].questions[0] = "Question: None\nAnswer:".into()
+    });
+    assert!(
+        warned(&found, "template_leftovers") && !found.iter().any(|f| f.severity == Severity::Error),
+        "{found:?}"
+    );
     let latex = plant("mmlu", Formulation::Cloze, |items| {
-        items.iter_mut().for_each(|item| item.questions[0] = format!("Let {{{{1, 2}}}} be \\frac{{{{a}}}}{{b}} {}?", item.id));
+        items.iter_mut().for_each(|item| {
+            item.questions[0] = format!("Let {{{{1, 2}}}} be \\frac{{{{a}}}}{{b}} {}?", item.id)
+        });
     });
     assert!(!latex.iter().any(|f| f.check == "template_leftovers"), "braces are also mathematics");
 }
@@ -417,10 +487,16 @@ fn a_few_bad_rows_are_warnings() {
 fn tails_of_the_binomial_are_exact() {
     assert!((binomial_tail(3, 3, 0.5) - 0.125).abs() < 1e-12);
     assert!((binomial_tail(1, 4, 0.25) - (1.0 - 0.75f64.powi(4))).abs() < 1e-12);
-    assert_eq!((binomial_tail(0, 5, 0.3), binomial_tail(6, 5, 0.3), binomial_tail(2, 5, 0.0)), (1.0, 0.0, 0.0));
+    assert_eq!(
+        (binomial_tail(0, 5, 0.3), binomial_tail(6, 5, 0.3), binomial_tail(2, 5, 0.0)),
+        (1.0, 0.0, 0.0)
+    );
     assert_eq!(binomial_tail(5, 5, 1.0), 1.0);
     // Twice the expected: far beyond chance, and no underflow on the way.
-    assert!(binomial_tail(100_000, 200_000, 0.25) < 1e-300 && (binomial_tail(50_000, 200_000, 0.25) - 0.5).abs() < 0.01);
+    assert!(
+        binomial_tail(100_000, 200_000, 0.25) < 1e-300
+            && (binomial_tail(50_000, 200_000, 0.25) - 0.5).abs() < 0.01
+    );
 }
 
 proptest::proptest! {

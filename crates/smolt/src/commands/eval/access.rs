@@ -38,7 +38,15 @@ pub(super) fn run(args: &Args) -> Outcome {
     };
     let short = |hash: &str| hash.chars().take(12).collect::<String>();
     let row = |o: &Opening| {
-        vec![o.date.clone(), o.task.clone(), purpose(o.purpose).into(), o.reason.clone(), o.model.clone(), short(&o.model_hash), short(&o.task_hash)]
+        vec![
+            o.date.clone(),
+            o.task.clone(),
+            purpose(o.purpose).into(),
+            o.reason.clone(),
+            o.model.clone(),
+            short(&o.model_hash),
+            short(&o.task_hash),
+        ]
     };
     let header = ["date", "task", "for", "reason", "model", "weights", "task file"];
     output::line(output::table(&header, &openings.iter().map(row).collect::<Vec<_>>()));
@@ -74,8 +82,8 @@ impl Opens {
             (None, None) => None,
         };
         let now = crate::evaluation::now();
-        let standing =
-            access::standing(task, &task_hash, &data_hash, &log, purpose, &now).map_err(Failure::bad_input)?;
+        let standing = access::standing(task, &task_hash, &data_hash, &log, purpose, &now)
+            .map_err(Failure::bad_input)?;
         // A benchmark that is a validation set already is used like any other.
         if let Some((purpose, reason)) = purpose {
             let opening = Opening {

@@ -85,7 +85,8 @@ fn of_results(
     results: &Results,
     folder: &Path,
 ) -> Result<Vec<Finding>, Failure> {
-    let same = |result: &&record::TaskResult| result.task == task.name && result.how.formulation == formulation;
+    let same =
+        |result: &&record::TaskResult| result.task == task.name && result.how.formulation == formulation;
     let Some(result) = results.tasks.iter().find(same) else {
         return Err(Failure::bad_input(format!(
             "{} has no results of {}.{}; name the tasks and formulations that it has",

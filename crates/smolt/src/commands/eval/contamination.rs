@@ -1,10 +1,10 @@
 //! `smolt eval contamination`: which items of a benchmark stand in the training data (spec PEV-10, PEV-11).
 
 use super::Asked;
+use crate::Outcome;
 use crate::contamination::{Corpus, Search, measure};
 use crate::device::DeviceArgs;
 use crate::output::{self, thousands};
-use crate::Outcome;
 use smolt_eval::contamination::{Contamination, Effect, Found};
 use smolt_run::error::Failure;
 use std::collections::BTreeMap;
@@ -58,7 +58,9 @@ pub(super) fn run(args: &Args) -> Outcome {
     let corpus = match (&args.run, &args.tokenizer) {
         (Some(run), _) => Corpus::of_run(run)?,
         (None, Some(tokenizer)) => Corpus::of_files(tokenizer, &args.shards)?,
-        (None, None) => return Err(Failure::bad_input("give --run RUN, or --shards FILE… with --tokenizer DIR")),
+        (None, None) => {
+            return Err(Failure::bad_input("give --run RUN, or --shards FILE… with --tokenizer DIR"));
+        }
     };
     let lengths = args.lengths.sorted();
     let search =
@@ -78,8 +80,18 @@ fn percent(share: f64) -> String {
 }
 
 fn table(measured: &BTreeMap<String, Contamination>) -> String {
-    let header =
-        ["task", "words", "items", "contaminated", "%", "in question", "in answer", "in candidate", "too short", "documents"];
+    let header = [
+        "task",
+        "words",
+        "items",
+        "contaminated",
+        "%",
+        "in question",
+        "in answer",
+        "in candidate",
+        "too short",
+        "documents",
+    ];
     let mut rows = Vec::new();
     for (task, of) in measured {
         for found in &of.by_n {
@@ -96,7 +108,8 @@ fn table(measured: &BTreeMap<String, Contamination>) -> String {
         for found in of.by_n.iter().filter(|found| !found.worst.is_empty()) {
             text += &format!("\n\n{task}, {} words: documents with most items", found.n);
             for document in &found.worst {
-                let source = document.source.as_ref().map_or_else(String::new, |source| format!(" {source:?}"));
+                let source =
+                    document.source.as_ref().map_or_else(String::new, |source| format!(" {source:?}"));
                 text += &format!(
                     "\n  {} document {}{source}: {} items, such as {}: {:?}",
                     document.shard, document.document, document.items, document.example, document.excerpt

@@ -48,7 +48,9 @@ struct Measured {
 pub(super) fn run(args: &Args) -> Outcome {
     let tasks = args.asked.tasks()?;
     if tasks.is_empty() {
-        return Err(Failure::bad_input("replicate what? give --task NAME, a suite or a file with [[reference]]"));
+        return Err(Failure::bad_input(
+            "replicate what? give --task NAME, a suite or a file with [[reference]]",
+        ));
     }
     let measured = args.results.iter().map(|name| read(name)).collect::<Result<Vec<_>, Failure>>()?;
     let mut report = Report { passed: false, tasks: Vec::new(), left_out: Vec::new() };
@@ -67,11 +69,18 @@ pub(super) fn run(args: &Args) -> Outcome {
         for (pairs, rounding) in of_task.into_values() {
             let most_tolerance = Settings::default().most_tolerance + rounding;
             let (alpha, fewest_models) = (args.alpha, args.models);
-            report.tasks.extend(gate(&pairs, &Settings { alpha, rounding, most_tolerance, fewest_models, ..Settings::default() })?);
+            report.tasks.extend(gate(
+                &pairs,
+                &Settings { alpha, rounding, most_tolerance, fewest_models, ..Settings::default() },
+            )?);
         }
     }
     if report.tasks.is_empty() {
-        let why = if report.left_out.is_empty() { "the tasks have no [[reference]]".into() } else { report.left_out.join("; ") };
+        let why = if report.left_out.is_empty() {
+            "the tasks have no [[reference]]".into()
+        } else {
+            report.left_out.join("; ")
+        };
         return Err(Failure::bad_input(format!("nothing to compare with published scores: {why}")));
     }
     report.passed = report.tasks.iter().all(|task| task.verdict == Verdict::Reproduced);
@@ -111,14 +120,20 @@ fn pair(task: &Task, reference: &Reference, measured: &[Measured]) -> Result<Pai
     let name = format!("{}.{}.{}", task.name, reference.formulation.name(), reference.metric);
     let said = |problem: String| format!("{name} of {}: {problem}", reference.model);
     let of_model = measured.iter().find(|m| match &m.model {
-        Some(model) => *model == reference.model || *model == reference.model.rsplit('/').next().unwrap_or_default(),
+        Some(model) => {
+            *model == reference.model || *model == reference.model.rsplit('/').next().unwrap_or_default()
+        }
         None => is_of(&m.results.model.path, &reference.model),
     });
     let of_model = of_model.ok_or_else(|| said("not measured".into()))?;
-    let same = |result: &&TaskResult| result.task == task.name && result.how.formulation == reference.formulation;
-    let result = of_model.results.tasks.iter().find(same).ok_or_else(|| {
-        said(format!("{} has no results of it", of_model.folder.display()))
-    })?;
+    let same =
+        |result: &&TaskResult| result.task == task.name && result.how.formulation == reference.formulation;
+    let result = of_model
+        .results
+        .tasks
+        .iter()
+        .find(same)
+        .ok_or_else(|| said(format!("{} has no results of it", of_model.folder.display())))?;
     let mut asked = task.clone();
     asked.few_shot.count = result.few_shot;
     if result.task_hash != record::task_hash(&asked) {
@@ -126,7 +141,9 @@ fn pair(task: &Task, reference: &Reference, measured: &[Measured]) -> Result<Pai
     }
     if result.few_shot != reference.few_shot {
         let (own, published) = (result.few_shot, reference.few_shot);
-        return Err(said(format!("measured with {own} examples, published with {published}; give --few-shot {published}")));
+        return Err(said(format!(
+            "measured with {own} examples, published with {published}; give --few-shot {published}"
+        )));
     }
     let known = || result.scores.metrics.keys().cloned().collect::<Vec<_>>().join(", ");
     let score = result.scores.metrics.get(&reference.metric);
@@ -135,7 +152,13 @@ fn pair(task: &Task, reference: &Reference, measured: &[Measured]) -> Result<Pai
     let n = result.dataset.rows.max(1) as f64;
     let published = (reference.score * (1.0 - reference.score) / n).max(0.0).sqrt();
     let reference_stderr = result.limit.is_some().then_some(published);
-    Ok(Pair { task: name, model: reference.model.clone(), measured: *score, reference: reference.score, reference_stderr })
+    Ok(Pair {
+        task: name,
+        model: reference.model.clone(),
+        measured: *score,
+        reference: reference.score,
+        reference_stderr,
+    })
 }
 
 fn table(report: &Report) -> String {
