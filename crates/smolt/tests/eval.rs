@@ -198,7 +198,6 @@ fn bad_input_is_named_with_its_fix() {
     said(quiz("one", &["--set", "item.prompt={{ questions }}"]), &["test row 0", "questions"]);
     said(quiz("one", &["--set", "item.answer=5"]), &["test row 0", "outside"]);
     said(quiz("one", &["--formulation", "cloze", "--few-shot", "9"]), &["9 examples", "few_shot.count"]);
-    said(quiz("one", &["--chat", "--formulation", "generation"]), &["chat"]);
     let broken: PathBuf = place().join("broken.toml");
     std::fs::write(&broken, "name = \"x\"\n[dataset]\npath = \"data\"\n[item]\npromt = \"\"\n[cloze]\n").unwrap();
     said(eval(&["one", "--task", "broken.toml"]), &["broken.toml:5", "promt", "prompt"]);

@@ -222,11 +222,12 @@ fn contradictions(subject: Subject<'_>, items: &[Item]) -> Option<Finding> {
 }
 
 fn duplicates(subject: Subject<'_>, items: &[Item]) -> Option<Finding> {
-    let mut first: BTreeMap<_, &str> = BTreeMap::new();
+    let mut first: BTreeMap<_, usize> = BTreeMap::new();
     let mut hits = Hits::new("duplicated_items");
-    for item in items {
-        let before = *first.entry((asked(item), right(item))).or_insert(&item.id);
-        hits.see(before != item.id, || format!("items {before} and {}: {}", item.id, item.prompt(0)));
+    for (at, item) in items.iter().enumerate() {
+        // Copies may share their id.
+        let before = *first.entry((asked(item), right(item))).or_insert(at);
+        hits.see(before != at, || format!("items {} and {}: {}", items[before].id, item.id, item.prompt(0)));
     }
     let fix = "remove the copies: they make the error smaller than it is";
     hits.by_share(subject, "items that occur twice", fix)

@@ -149,7 +149,7 @@ fn wrong(field: &'static str, source: &str, error: &Error) -> TemplateError {
     let problem = match error.kind() {
         ErrorKind::OutOfFuel => "it does not come to an end (work limit reached)".into(),
         ErrorKind::UndefinedError => {
-            let shown: String = source.chars().take(80).collect();
+            let shown: String = source.chars().take(80).flat_map(char::escape_debug).collect();
             format!("a column of `{shown}` is missing")
         }
         kind => error.detail().map_or_else(|| kind.to_string(), str::to_owned),
