@@ -28,7 +28,8 @@ fn posed(case: &Value) -> (Task, Vec<Item>) {
     let questions = rows(&case["rows"]);
     // The script gives the rows backwards as examples.
     let examples: Vec<Row> = questions.iter().rev().cloned().collect();
-    let items = pose(&task, formulation(case["formulation"].as_str().unwrap()), &questions, Some(&examples)).unwrap();
+    let items =
+        pose(&task, formulation(case["formulation"].as_str().unwrap()), &questions, Some(&examples)).unwrap();
     (task, items)
 }
 
@@ -71,13 +72,27 @@ fn the_right_answer_is_that_of_the_harness() {
             let same = match item.answer {
                 // An index, or the letter that is shown, or the words that follow each of two prompts.
                 Some(answer) => {
-                    target == answer.to_string() || target == item.continuations[answer] || item.questions.len() > 1
+                    target == answer.to_string()
+                        || target == item.continuations[answer]
+                        || item.questions.len() > 1
                 }
                 None => item.answers.iter().any(|answer| target.contains(answer.as_str())),
             };
             assert!(same, "{} {}: {target:?}, {:?} {:?}", task.name, item.id, item.answer, item.answers);
         }
     }
+}
+
+/// Normalising by length must not prefer the letter of a long option.
+#[test]
+fn of_shown_options_the_letters_are_measured() {
+    let row = serde_json::json!({
+        "goal": "To dry a shirt,", "sol1": "hang it up in the sun for as long as it takes", "sol2": "eat it", "label": 0
+    });
+    let rows = [row.as_object().unwrap().clone()];
+    let items = pose(&builtin("piqa", &[]).unwrap(), Formulation::MultipleChoice, &rows, None).unwrap();
+    assert_eq!((items[0].choices.join(" "), items[0].continuations.join(" ")), ("A B".into(), "A B".into()));
+    assert!(items[0].prompt(0).contains("\nB. eat it\n"));
 }
 
 /// Rows of the tasks that the harness has no file for, in the columns of their data sets.
@@ -92,7 +107,8 @@ fn tasks_in_other_languages_find_their_columns_and_words() {
         ("fra_Latn-eng_Latn", "FR: La mer est calme. EN:", "The sea is calm."),
     ] {
         let sets = [format!("dataset.config=\"{pair}\""), "few_shot.count=0".to_owned()];
-        let items = pose(&builtin("flores200", &sets).unwrap(), Formulation::Generation, &rows, None).unwrap();
+        let items =
+            pose(&builtin("flores200", &sets).unwrap(), Formulation::Generation, &rows, None).unwrap();
         assert_eq!((items[0].prompt(0).as_str(), items[0].answers[0].as_str()), (prompt, answer));
     }
     let row = serde_json::json!({

@@ -275,6 +275,8 @@ impl Poser<'_> {
         posed.questions = vec![self.engine.render(field, &form.prompt, &self.variables(row, &others))?];
         posed.delimiter.clone_from(&form.delimiter);
         posed.continuations = ('A'..='Z').take(posed.choices.len()).map(String::from).collect();
+        // The letters are the candidates, so they are what is measured, not the options beside them.
+        posed.choices.clone_from(&posed.continuations);
         Ok(())
     }
 
