@@ -32,7 +32,8 @@ pub fn most_frequent_answer(items: &[Item]) -> Score {
 
 /// Expected accuracy of a uniform guess among the candidates of each item.
 pub fn chance_of(items: &[pose::Item]) -> f64 {
-    items.iter().map(|item| 1.0 / item.continuations.len().max(1) as f64).sum::<f64>() / items.len().max(1) as f64
+    items.iter().map(|item| 1.0 / item.continuations.len().max(1) as f64).sum::<f64>()
+        / items.len().max(1) as f64
 }
 
 /// Accuracy of always picking the candidate, or the place among candidates, that is most often right in the other items:

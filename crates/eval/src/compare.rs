@@ -57,5 +57,11 @@ pub fn compare_task(
     }
     .map_err(said)?;
     let score = |result: &TaskResult| result.scores.primary().ok_or_else(|| format!("no score `{metric}`"));
-    Ok(TaskComparison { name: a.name(), metric: metric.clone(), baseline: score(a)?, candidate: score(b)?, comparison })
+    Ok(TaskComparison {
+        name: a.name(),
+        metric: metric.clone(),
+        baseline: score(a)?,
+        candidate: score(b)?,
+        comparison,
+    })
 }

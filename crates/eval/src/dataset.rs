@@ -1,7 +1,7 @@
 //! The rows of a task: found in a folder or on the Hub, read, hashed.
 
-use crate::task::pose::Row;
 use crate::task::Task;
+use crate::task::pose::Row;
 use serde::{Deserialize, Serialize};
 use smolt_data::format::{Body, Format, Input, RandomAccess, ReadOptions, dataset, rows};
 use smolt_run::error::{Exit, ExitKind};
@@ -96,7 +96,10 @@ pub fn load(task: &Task, sources: &Sources) -> Result<Loaded, DatasetError> {
     let found = sources.find(task)?;
     let (rows, hash) = read_split(task, sources, &found, &task.dataset.split)?;
     if rows.is_empty() {
-        return Err(absent(task, format!("the split `{}` of {} is empty", task.dataset.split, found.shown())));
+        return Err(absent(
+            task,
+            format!("the split `{}` of {} is empty", task.dataset.split, found.shown()),
+        ));
     }
     let other = task.dataset.few_shot_split.as_ref().filter(|split| **split != task.dataset.split);
     let few_shot = match other.filter(|_| task.few_shot.count > 0) {
@@ -148,12 +151,18 @@ impl Sources {
         let path = task.dataset.path.as_str();
         let Some(hub) = path.strip_prefix("hf://datasets/") else {
             if path.contains("://") {
-                return Err(absent(task, format!("`{path}`: a data set is a folder, a file or hf://datasets/…")));
+                return Err(absent(
+                    task,
+                    format!("`{path}`: a data set is a folder, a file or hf://datasets/…"),
+                ));
             }
             let local = self.base.join(path);
             let candidates = [Some(local.clone()), self.named(path)];
             return candidates.into_iter().flatten().find(|p| p.exists()).map(local_place).ok_or_else(|| {
-                absent(task, format!("there is no {}; correct dataset.path, or give --datasets", local.display()))
+                absent(
+                    task,
+                    format!("there is no {}; correct dataset.path, or give --datasets", local.display()),
+                )
             });
         };
         if let Some(folder) = self.named(hub) {

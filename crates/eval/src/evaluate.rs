@@ -250,7 +250,8 @@ fn score_candidates(
     let mut samples = Vec::with_capacity(items.len());
     for (i, item) in items.iter().enumerate() {
         let count = item.questions.len();
-        let shown = asked.by_ref().take(count).next().map(|request| model.shown(&request.prompt)).transpose()?;
+        let shown =
+            asked.by_ref().take(count).next().map(|request| model.shown(&request.prompt)).transpose()?;
         asked.by_ref().take(count - 1).for_each(drop);
         let parts: Vec<Scored> = scored.by_ref().take(count).collect();
         samples.push(picked(item, how, shown.unwrap_or_default(), parts, unconditional.get(i)));
@@ -275,7 +276,13 @@ pub(crate) fn sample(item: &Item, prompt: String) -> Sample {
     }
 }
 
-fn picked(item: &Item, how: &How, shown: String, parts: Vec<Scored>, unconditional: Option<&Scored>) -> Sample {
+fn picked(
+    item: &Item,
+    how: &How,
+    shown: String,
+    parts: Vec<Scored>,
+    unconditional: Option<&Scored>,
+) -> Sample {
     let mut sample = sample(item, shown);
     sample.dropped_tokens = parts.iter().map(|part| part.dropped_tokens).max().unwrap_or(0);
     let scored: Vec<_> = parts.into_iter().flat_map(|part| part.continuations).collect();
@@ -347,7 +354,9 @@ pub fn summarise(task: &Task, formulation: Formulation, items: &[Item], samples:
         primary: task.primary(formulation),
         subsets,
         macro_average: macro_average.into_iter().map(|(m, s)| (m, Score::macro_average(&s))).collect(),
-        random_baseline: task.random_baseline.unwrap_or_else(|| if choices { baselines::chance_of(items) } else { 0.0 }),
+        random_baseline: task
+            .random_baseline
+            .unwrap_or_else(|| if choices { baselines::chance_of(items) } else { 0.0 }),
         most_frequent: choices.then(|| baselines::most_frequent_of(items)),
         counts: counts(samples),
     }
@@ -383,5 +392,8 @@ fn scores(samples: &[&Sample]) -> BTreeMap<String, Score> {
             clusters.extend(sample.cluster.as_deref());
         }
     }
-    values.into_iter().map(|(metric, (values, clusters))| (metric.to_owned(), Score::fitting(&values, &clusters))).collect()
+    values
+        .into_iter()
+        .map(|(metric, (values, clusters))| (metric.to_owned(), Score::fitting(&values, &clusters)))
+        .collect()
 }

@@ -134,7 +134,8 @@ fn sample(sample: &Sample) -> Vec<Value> {
         Value::from(head)
     };
     if !sample.candidates.is_empty() {
-        let asked = sample.candidates.iter().map(|c| json!({"arg_0": sample.prompt, "arg_1": c.continuation}));
+        let asked =
+            sample.candidates.iter().map(|c| json!({"arg_0": sample.prompt, "arg_1": c.continuation}));
         // There, numbers of samples are written as text.
         let answer = |c: &crate::evaluate::Candidate| {
             json!([c.log_likelihood.to_string(), if c.greedy { "True" } else { "False" }])

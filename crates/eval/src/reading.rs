@@ -24,7 +24,12 @@ pub struct Reading {
 }
 
 /// Reads the documents of one file.
-pub fn read(path: &str, texts: &[String], model: &mut dyn Model, on_done: OnDone<'_>) -> Result<Reading, ModelError> {
+pub fn read(
+    path: &str,
+    texts: &[String],
+    model: &mut dyn Model,
+    on_done: OnDone<'_>,
+) -> Result<Reading, ModelError> {
     let mut hasher = blake3::Hasher::new();
     for text in texts {
         hasher.update(text.as_bytes());

@@ -87,7 +87,8 @@ impl TaskResult {
             ("the items asked", self.limit != other.limit),
             ("how answers were sampled or prompts put", self.how != other.how),
         ];
-        let names: Vec<&str> = differs.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name).collect();
+        let names: Vec<&str> =
+            differs.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name).collect();
         if names.is_empty() { Ok(()) } else { Err(names.join(", ")) }
     }
 }
@@ -184,10 +185,15 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
 pub fn read_results(folder: &Path) -> Result<Results, RecordError> {
     let path = folder.join(RESULTS);
     let bytes = read(&path)?;
-    let results: Results = serde_json::from_slice(&bytes)
-        .map_err(|e| RecordError::Content { path: path.clone(), problem: format!("not results of smolt eval: {e}") })?;
+    let results: Results = serde_json::from_slice(&bytes).map_err(|e| RecordError::Content {
+        path: path.clone(),
+        problem: format!("not results of smolt eval: {e}"),
+    })?;
     if results.format_version > FORMAT_VERSION {
-        let problem = format!("format {} is newer than this smolt, which knows {FORMAT_VERSION}", results.format_version);
+        let problem = format!(
+            "format {} is newer than this smolt, which knows {FORMAT_VERSION}",
+            results.format_version
+        );
         return Err(RecordError::Content { path, problem });
     }
     Ok(results)
@@ -199,8 +205,10 @@ pub fn read_samples(path: &Path) -> Result<Vec<Sample>, RecordError> {
     let lines = bytes.split(|&b| b == b'\n').enumerate().filter(|(_, line)| !line.is_empty());
     lines
         .map(|(i, line)| {
-            serde_json::from_slice(line)
-                .map_err(|e| RecordError::Content { path: path.to_owned(), problem: format!("line {}: {e}", i + 1) })
+            serde_json::from_slice(line).map_err(|e| RecordError::Content {
+                path: path.to_owned(),
+                problem: format!("line {}: {e}", i + 1),
+            })
         })
         .collect()
 }
@@ -208,7 +216,10 @@ pub fn read_samples(path: &Path) -> Result<Vec<Sample>, RecordError> {
 fn read(path: &Path) -> Result<Vec<u8>, RecordError> {
     let size = std::fs::metadata(path).map_err(|e| FileError::reading(path, e))?.len();
     if size > MAX_FILE {
-        return Err(RecordError::Content { path: path.to_owned(), problem: format!("larger than {MAX_FILE} bytes") });
+        return Err(RecordError::Content {
+            path: path.to_owned(),
+            problem: format!("larger than {MAX_FILE} bytes"),
+        });
     }
     Ok(std::fs::read(path).map_err(|e| FileError::reading(path, e))?)
 }

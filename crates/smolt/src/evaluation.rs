@@ -8,9 +8,9 @@ use crate::model_folder::ModelFolder;
 use crate::output;
 use smolt_eval::dataset::{self, Loaded};
 use smolt_eval::evaluate::{How, evaluate, summarise};
+use smolt_eval::lm_eval;
 use smolt_eval::model::local::{Bos, LocalModel};
 use smolt_eval::model::{Model, Prompt};
-use smolt_eval::lm_eval;
 use smolt_eval::reading::{self, Reading};
 use smolt_eval::record::{self, ModelRecord, Results, TaskResult};
 use smolt_eval::stats::{Score, subset};
@@ -142,7 +142,8 @@ pub(crate) fn ask_all(job: &Job, tasks: &[Prepared], subject: Subject<'_>) -> Re
     let before = job.out.as_deref().map(|out| kept(out, &results.model)).transpose()?.unwrap_or_default();
     let found = match &job.contamination {
         Some(run) => {
-            let search = Search { asked: &job.asked, lengths: &LENGTHS, threads: job.threads, quiet: job.quiet };
+            let search =
+                Search { asked: &job.asked, lengths: &LENGTHS, threads: job.threads, quiet: job.quiet };
             measure(&Corpus::of_run(run)?, &search)?
         }
         None => BTreeMap::new(),
@@ -184,7 +185,8 @@ pub(crate) fn ask_all(job: &Job, tasks: &[Prepared], subject: Subject<'_>) -> Re
             result.scores = summarise(task, formulation, &items, &samples);
             result.seconds = started.elapsed().as_secs_f64();
             let primary = &result.scores.primary;
-            result.contamination = found.get(&task.name).map(|found| found.clone().with_effect(primary, &samples));
+            result.contamination =
+                found.get(&task.name).map(|found| found.clone().with_effect(primary, &samples));
             results.tasks.push(result);
             if let Some(out) = &job.out {
                 record::write_samples(&record::samples_path(out, &task.name, formulation), &samples)?;
@@ -205,7 +207,8 @@ pub(crate) fn ask_all(job: &Job, tasks: &[Prepared], subject: Subject<'_>) -> Re
 
 fn read_text(path: &Path, model: &mut dyn Model, quiet: bool) -> Result<Reading, Failure> {
     let documents = smolt_data::format::open(path, &smolt_data::format::ReadOptions::default())?;
-    let texts = documents.map(|document| Ok(document?.text)).collect::<Result<Vec<_>, smolt_data::Error>>()?;
+    let texts =
+        documents.map(|document| Ok(document?.text)).collect::<Result<Vec<_>, smolt_data::Error>>()?;
     let shown = path.display().to_string();
     let mut progress = if quiet { Progress::hidden() } else { Progress::new(texts.len() as u64, &shown) };
     let reading = reading::read(&shown, &texts, model, &mut |done| progress.set(done as u64, ""))?;
@@ -348,7 +351,18 @@ fn kept(out: &Path, model: &ModelRecord) -> Result<Vec<TaskResult>, Failure> {
 
 /// The scores for people: each with its error and what a guess scores.
 pub(crate) fn table(results: &Results) -> String {
-    let header = ["task", "formulation", "shots", "items", "score", "value", "±", "random", "most frequent", "contaminated"];
+    let header = [
+        "task",
+        "formulation",
+        "shots",
+        "items",
+        "score",
+        "value",
+        "±",
+        "random",
+        "most frequent",
+        "contaminated",
+    ];
     let percent = |x: f64| format!("{:.1}", 100.0 * x);
     let mut rows = Vec::new();
     for result in &results.tasks {
@@ -370,7 +384,10 @@ pub(crate) fn table(results: &Results) -> String {
     let mut text = if rows.is_empty() { String::new() } else { output::table(&header, &rows) };
     if !results.texts.is_empty() {
         let rows: Vec<Vec<String>> = results.texts.iter().map(text_row).collect();
-        text += &format!("\n{}", output::table(&["text", "documents", "bytes", "tokens", "bits per byte", "±"], &rows));
+        text += &format!(
+            "\n{}",
+            output::table(&["text", "documents", "bytes", "tokens", "bits per byte", "±"], &rows)
+        );
     }
     for result in &results.tasks {
         if result.held_out {

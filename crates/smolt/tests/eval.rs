@@ -55,11 +55,22 @@ max_tokens = 6
 stop = ["\n"]
 "#;
     std::fs::write(dir.join("quiz.toml"), task).unwrap();
-    let text: String = (0..200).map(|i| format!("{}\n", json!({"text": format!("What is {i}? It is {}.", i * 2)}))).collect();
+    let text: String = (0..200)
+        .map(|i| format!("{}\n", json!({"text": format!("What is {i}? It is {}.", i * 2)})))
+        .collect();
     std::fs::write(dir.join("text.jsonl"), text).unwrap();
     let tokenizer = repository("recipes/tests/kill-resume/tokenizer").display().to_string();
     let shard = dir.join("text.ds").display().to_string();
-    run(["data", "tokenize", &dir.join("text.jsonl").display().to_string(), "--tokenizer", &tokenizer, "--out", &shard]).success();
+    run([
+        "data",
+        "tokenize",
+        &dir.join("text.jsonl").display().to_string(),
+        "--tokenizer",
+        &tokenizer,
+        "--out",
+        &shard,
+    ])
+    .success();
     let recipe = format!(
         "[model]\nmodel_type = \"llama\"\nhidden_size = 32\nintermediate_size = 64\nnum_hidden_layers = 2\n\
          num_attention_heads = 2\nnum_key_value_heads = 1\n[data]\ntokenizer = {tokenizer:?}\n\
@@ -69,7 +80,15 @@ stop = ["\n"]
     std::fs::write(dir.join("recipe.toml"), recipe).unwrap();
     for (name, seed) in [("one", "1"), ("two", "2")] {
         let out = dir.join(name).display().to_string();
-        run(["train", &dir.join("recipe.toml").display().to_string(), "--set", &format!("seed={seed}"), "--out", &out]).success();
+        run([
+            "train",
+            &dir.join("recipe.toml").display().to_string(),
+            "--set",
+            &format!("seed={seed}"),
+            "--out",
+            &out,
+        ])
+        .success();
     }
 }
 
@@ -95,7 +114,10 @@ fn samples(folder: &str, name: &str) -> Vec<Value> {
 #[test]
 fn every_formulation_leaves_scores_and_records() {
     let table = quiz("one", &["--out", "all", "--few-shot", "2"]).success();
-    assert!(table.contains("quiz") && table.contains("multiple_choice") && table.contains("random"), "{table}");
+    assert!(
+        table.contains("quiz") && table.contains("multiple_choice") && table.contains("random"),
+        "{table}"
+    );
     let found = results("all");
     let tasks = found["tasks"].as_array().unwrap();
     assert_eq!(tasks.len(), 3);
@@ -112,7 +134,13 @@ fn every_formulation_leaves_scores_and_records() {
     assert_eq!(cloze.len(), 30);
     let prompt = cloze[0]["prompt"].as_str().unwrap();
     assert_eq!(prompt.matches("Question:").count(), 3, "two examples and the question: {prompt}");
-    assert!(cloze[0]["candidates"].as_array().unwrap().iter().all(|c| c["log_likelihood"].as_f64().unwrap() < 0.0));
+    assert!(
+        cloze[0]["candidates"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|c| c["log_likelihood"].as_f64().unwrap() < 0.0)
+    );
     let written = samples("all", "quiz.generation.jsonl");
     assert!(written.iter().all(|sample| sample["written"][0]["tokens"].as_u64().unwrap() <= 6));
     let page = std::fs::read_to_string(place().join("all/report.html")).unwrap();
@@ -164,7 +192,8 @@ fn models_are_compared_item_by_item() {
 
 #[test]
 fn text_is_read_in_bits_per_byte() {
-    let found: Value = serde_json::from_str(&eval(&["one", "--text", "text.jsonl", "--json"]).success()).unwrap();
+    let found: Value =
+        serde_json::from_str(&eval(&["one", "--text", "text.jsonl", "--json"]).success()).unwrap();
     let text = &found["texts"][0];
     let bits = text["bits_per_byte"].as_f64().unwrap();
     assert!(text["documents"] == 200 && bits > 0.5 && bits < 12.0, "{text}");
@@ -172,11 +201,23 @@ fn text_is_read_in_bits_per_byte() {
 
 #[test]
 fn a_long_context_is_measured_by_length() {
-    let args = ["ruler", "one", "--lengths", "256,384", "--kinds", "niah_single_1,vt,qa_1", "--count", "2", "--out", "ruler"];
+    let args = [
+        "ruler",
+        "one",
+        "--lengths",
+        "256,384",
+        "--kinds",
+        "niah_single_1,vt,qa_1",
+        "--count",
+        "2",
+        "--out",
+        "ruler",
+    ];
     let table = eval(&args).success();
     assert!(table.contains("niah_single_1") && table.contains("effective length"), "{table}");
     assert!(table.contains("not run: qa_1"), "{table}");
-    let report: Value = serde_json::from_slice(&std::fs::read(place().join("ruler/ruler.json")).unwrap()).unwrap();
+    let report: Value =
+        serde_json::from_slice(&std::fs::read(place().join("ruler/ruler.json")).unwrap()).unwrap();
     assert_eq!(report["means"].as_array().unwrap().len(), 2);
     let refused = eval(&["ruler", "one", "--lengths", "4096"]);
     assert_eq!(refused.code, Some(2));
@@ -199,6 +240,7 @@ fn bad_input_is_named_with_its_fix() {
     said(quiz("one", &["--set", "item.answer=5"]), &["test row 0", "outside"]);
     said(quiz("one", &["--formulation", "cloze", "--few-shot", "9"]), &["9 examples", "few_shot.count"]);
     let broken: PathBuf = place().join("broken.toml");
-    std::fs::write(&broken, "name = \"x\"\n[dataset]\npath = \"data\"\n[item]\npromt = \"\"\n[cloze]\n").unwrap();
+    std::fs::write(&broken, "name = \"x\"\n[dataset]\npath = \"data\"\n[item]\npromt = \"\"\n[cloze]\n")
+        .unwrap();
     said(eval(&["one", "--task", "broken.toml"]), &["broken.toml:5", "promt", "prompt"]);
 }

@@ -254,13 +254,15 @@ impl Engine<'_> {
             let file = format::Input::open(&path)?.counted(read);
             let lines = format::read(file, format::Format::Jsonl, &format::ReadOptions::default())?;
             // What this engine wrote is whole, so any damage is final.
-            return Ok(Box::new(lines.map(move |item| item.map_err(|problem| Error::damaged(&path, problem)))));
+            return Ok(Box::new(
+                lines.map(move |item| item.map_err(|problem| Error::damaged(&path, problem))),
+            ));
         }
         let source = &self.curation.source[self.shards[shard].source];
         let inputs = self.shards[shard].inputs.iter();
-        Ok(Box::new(inputs.flat_map(move |input| {
-            read::documents(&self.store, source, input, Arc::clone(&read))
-        })))
+        Ok(Box::new(
+            inputs.flat_map(move |input| read::documents(&self.store, source, input, Arc::clone(&read))),
+        ))
     }
 
     /// The decision of the global step that ends pass `number`: the first rank makes it, when all shards are there.

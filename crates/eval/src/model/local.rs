@@ -1,6 +1,8 @@
 //! A model in memory, read from a Hugging Face folder.
 
-use super::{Continuation, Finish, Generated, Model, ModelError, OnDone, Prompt, Request, Scored, TextScore, Writing};
+use super::{
+    Continuation, Finish, Generated, Model, ModelError, OnDone, Prompt, Request, Scored, TextScore, Writing,
+};
 use smolt_infer::sampling::Sampling;
 use smolt_infer::{Choice, Decoder, Question, Settings, generate, rolling, score};
 use smolt_model::Transformer;
@@ -68,7 +70,8 @@ impl<'m> LocalModel<'m> {
             Bos::Always(bos) => Some(bos),
             Bos::Tokenizer => self.tokenizer.encode("", true).first().copied(),
         };
-        let none = "the model has neither a beginning nor an end token, so a text has nothing to be predicted from";
+        let none =
+            "the model has neither a beginning nor an end token, so a text has nothing to be predicted from";
         bos.or(self.end_tokens.first().copied()).ok_or_else(|| ModelError::Request(none.into()))
     }
 
@@ -120,7 +123,9 @@ impl<'m> LocalModel<'m> {
     fn cut(&self, prompt: &mut Vec<u32>, after: usize) -> Result<usize, ModelError> {
         let capacity = self.context();
         if after >= capacity {
-            return Err(ModelError::Request(format!("{after} tokens after the prompt do not fit a context of {capacity}")));
+            return Err(ModelError::Request(format!(
+                "{after} tokens after the prompt do not fit a context of {capacity}"
+            )));
         }
         let dropped = (prompt.len() + after).saturating_sub(capacity);
         prompt.drain(..dropped);

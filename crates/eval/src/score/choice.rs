@@ -88,7 +88,8 @@ mod tests {
     }
 
     fn scored(values: &[(f64, usize)]) -> Vec<Continuation> {
-        let make = |&(log_likelihood, tokens): &(f64, usize)| Continuation { log_likelihood, tokens, greedy: false };
+        let make =
+            |&(log_likelihood, tokens): &(f64, usize)| Continuation { log_likelihood, tokens, greedy: false };
         values.iter().map(make).collect()
     }
 

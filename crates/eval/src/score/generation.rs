@@ -36,7 +36,11 @@ impl Judge {
             built.map_err(|e| format!("`{field}` is not a regular expression: {}", last_line(&e.to_string())))
         };
         let extract = generation.extract.iter().map(|e| {
-            Ok((format!("{}_{}", generation.metric.name(), e.name), compile("extract.regex", &e.regex)?, e.which))
+            Ok((
+                format!("{}_{}", generation.metric.name(), e.name),
+                compile("extract.regex", &e.regex)?,
+                e.which,
+            ))
         });
         let remove = generation.normalise.remove.iter().map(|source| compile("normalise.remove", source));
         Ok(Judge {
@@ -53,7 +57,8 @@ impl Judge {
         let found: Vec<(String, Option<String>)> = match self.extract.is_empty() {
             true => whole.into(),
             false => {
-                let one = |(name, regex, which): &(String, Regex, Which)| (name.clone(), find(regex, *which, text));
+                let one =
+                    |(name, regex, which): &(String, Regex, Which)| (name.clone(), find(regex, *which, text));
                 self.extract.iter().map(one).collect()
             }
         };
@@ -130,7 +135,11 @@ fn f1(text: &str, answer: &str) -> f64 {
         .count() as f64;
     let words = |text: &str| text.split_whitespace().count() as f64;
     let (said, wanted) = (words(text), words(answer));
-    if said == 0.0 || wanted == 0.0 { f64::from(u8::from(said == wanted)) } else { 2.0 * common / (said + wanted) }
+    if said == 0.0 || wanted == 0.0 {
+        f64::from(u8::from(said == wanted))
+    } else {
+        2.0 * common / (said + wanted)
+    }
 }
 
 #[cfg(test)]
@@ -170,7 +179,8 @@ mod tests {
         let strict = judge("");
         assert_eq!(strict.judge(" The  park ", &["The park".into()])[0].value, 1.0);
         assert_eq!(strict.judge("the park", &["The park".into()])[0].value, 0.0);
-        let loose = judge("normalise = { ignore_case = true, ignore_punctuation = true, ignore_articles = true }");
+        let loose =
+            judge("normalise = { ignore_case = true, ignore_punctuation = true, ignore_articles = true }");
         assert_eq!(loose.judge("the \"park\".", &["A Park".into()])[0].value, 1.0);
         let f1 = judge("metric = \"f1\"");
         assert!((f1.judge("big red ball", &["red ball".into()])[0].value - 0.8).abs() < 1e-12);
@@ -182,6 +192,11 @@ mod tests {
     fn a_wrong_expression_is_refused() {
         let text = "name = \"t\"\n[dataset]\npath = \".\"\n[item]\nprompt = \"q\"\n[generation]\ntarget = \"a\"\n\
                     extract = [{ name = \"x\", regex = \"(\" }]\n";
-        assert!(Task::parse("t.toml", text.as_bytes(), &[]).unwrap_err().to_string().contains("regular expression"));
+        assert!(
+            Task::parse("t.toml", text.as_bytes(), &[])
+                .unwrap_err()
+                .to_string()
+                .contains("regular expression")
+        );
     }
 }

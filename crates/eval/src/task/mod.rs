@@ -345,7 +345,8 @@ impl Task {
             return Err("`item.prompts` and `item.continuation` go together".into());
         }
         let candidates = item.choices.is_some() || item.prompts.is_some();
-        if (self.cloze.is_some() || self.multiple_choice.is_some()) && !(candidates && item.answer.is_some()) {
+        if (self.cloze.is_some() || self.multiple_choice.is_some()) && !(candidates && item.answer.is_some())
+        {
             return Err("[cloze] and [multiple_choice] need `item.choices` and `item.answer`".into());
         }
         if self.multiple_choice.is_some() && item.choices.is_none() {
@@ -357,7 +358,11 @@ impl Task {
         for formulation in self.formulations() {
             let (primary, known) = (self.primary(formulation), self.metrics(formulation));
             if !known.contains(&primary) {
-                return Err(format!("`{primary}` is not a score of {}: {}", formulation.name(), known.join(", ")));
+                return Err(format!(
+                    "`{primary}` is not a score of {}: {}",
+                    formulation.name(),
+                    known.join(", ")
+                ));
             }
         }
         Templates::check(self)

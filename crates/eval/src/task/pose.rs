@@ -154,7 +154,9 @@ pub fn pose(
         }
         if task.few_shot.count > 0 {
             let examples = match few_shot {
-                Some(rows) => poser.items(rows, task.dataset.few_shot_split.as_deref().unwrap_or("few-shot"))?,
+                Some(rows) => {
+                    poser.items(rows, task.dataset.few_shot_split.as_deref().unwrap_or("few-shot"))?
+                }
                 None => items.clone(),
             };
             poser.add_shots(&mut items, &examples, few_shot.is_none())?;
@@ -297,7 +299,8 @@ impl Poser<'_> {
     }
 
     fn right_candidate(&self, posed: &Item, columns: &Value) -> Result<usize, String> {
-        let (count, source) = (posed.continuations.len(), self.task.item.answer.as_deref().unwrap_or_default());
+        let (count, source) =
+            (posed.continuations.len(), self.task.item.answer.as_deref().unwrap_or_default());
         if !(2..=26).contains(&count) {
             return Err(format!("{count} candidates; an item has 2 to 26"));
         }
@@ -330,7 +333,9 @@ impl Poser<'_> {
             if others < count {
                 return Err(PoseError::Task {
                     task: self.task.name.clone(),
-                    problem: format!("{count} examples were asked for, there are {others}; lower few_shot.count"),
+                    problem: format!(
+                        "{count} examples were asked for, there are {others}; lower few_shot.count"
+                    ),
                 });
             }
             let alone = own || self.task.few_shot.sampler == Sampler::RandomPerItem;
@@ -347,7 +352,13 @@ impl Poser<'_> {
     }
 
     /// `count` items of the pool, without the one in row `not`.
-    fn pick<'p>(&self, pool: &[&'p Item], not: Option<usize>, of: &Item, subset: Option<&str>) -> Vec<&'p Item> {
+    fn pick<'p>(
+        &self,
+        pool: &[&'p Item],
+        not: Option<usize>,
+        of: &Item,
+        subset: Option<&str>,
+    ) -> Vec<&'p Item> {
         let few_shot = &self.task.few_shot;
         let mut others: Vec<&Item> = pool.iter().copied().filter(|item| Some(item.row) != not).collect();
         match few_shot.sampler {

@@ -52,22 +52,40 @@ impl Default for Templates {
 
 impl Templates {
     /// Renders a template over the variables.
-    pub fn render(&self, field: &'static str, source: &str, variables: &Value) -> Result<String, TemplateError> {
+    pub fn render(
+        &self,
+        field: &'static str,
+        source: &str,
+        variables: &Value,
+    ) -> Result<String, TemplateError> {
         self.env.render_str(source, variables).map_err(|e| wrong(field, source, &e))
     }
 
     /// The value of an expression over the variables.
-    pub fn value(&self, field: &'static str, source: &str, variables: &Value) -> Result<Value, TemplateError> {
+    pub fn value(
+        &self,
+        field: &'static str,
+        source: &str,
+        variables: &Value,
+    ) -> Result<Value, TemplateError> {
         let expression = self.env.compile_expression(source).map_err(|e| wrong(field, source, &e))?;
         let value = expression.eval(variables).map_err(|e| wrong(field, source, &e))?;
         if value.is_undefined() {
-            return Err(TemplateError { field, problem: format!("`{source}` has no value; check the columns") });
+            return Err(TemplateError {
+                field,
+                problem: format!("`{source}` has no value; check the columns"),
+            });
         }
         Ok(value)
     }
 
     /// The value of an expression as text.
-    pub fn text(&self, field: &'static str, source: &str, variables: &Value) -> Result<String, TemplateError> {
+    pub fn text(
+        &self,
+        field: &'static str,
+        source: &str,
+        variables: &Value,
+    ) -> Result<String, TemplateError> {
         Ok(self.value(field, source, variables)?.to_string())
     }
 

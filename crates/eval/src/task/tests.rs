@@ -94,7 +94,10 @@ primary = "accuracy"
     let task = Task::parse("w.toml", text.as_bytes(), &[]).unwrap();
     let row = json!({"sentence": "The cup did not fit as _ was big.", "option1": "cup", "option2": "bag", "answer": "1"});
     let items = pose(&task, Formulation::Cloze, &rows(&[row]), None).unwrap();
-    assert_eq!((items[0].prompt(0), items[0].prompt(1)), ("The cup did not fit as cup".into(), "The cup did not fit as bag".into()));
+    assert_eq!(
+        (items[0].prompt(0), items[0].prompt(1)),
+        ("The cup did not fit as cup".into(), "The cup did not fit as bag".into())
+    );
     assert_eq!((items[0].continuations[0].as_str(), items[0].answer), ("was big.", Some(0)));
 }
 
@@ -143,7 +146,10 @@ fn every_builtin_task_is_right_and_named_like_its_file() {
     for name in names() {
         let task = builtin(name, &[]).unwrap();
         assert_eq!(task.name, name);
-        assert!(!task.description.is_empty() && !task.licence.is_empty() && !task.domain.is_empty(), "{name}");
+        assert!(
+            !task.description.is_empty() && !task.licence.is_empty() && !task.domain.is_empty(),
+            "{name}"
+        );
     }
     for suite in super::SUITES {
         for task in suite.tasks {

@@ -290,7 +290,9 @@ pub fn json_value(value: &Value) -> Jinja {
         },
         Value::String(text) => Jinja::from(text.as_str()),
         Value::Array(items) => items.iter().map(json_value).collect(),
-        Value::Object(map) => Jinja::from_pairs(map.iter().map(|(key, item)| (key.clone(), json_value(item)))),
+        Value::Object(map) => {
+            Jinja::from_pairs(map.iter().map(|(key, item)| (key.clone(), json_value(item))))
+        }
     }
 }
 

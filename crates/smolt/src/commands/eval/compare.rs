@@ -100,7 +100,8 @@ fn table(compared: &Compared) -> String {
             verdict.into(),
         ]
     };
-    let header = ["task", "score", "baseline", "candidate", "difference", "p (Holm)", "would have seen", "verdict"];
+    let header =
+        ["task", "score", "baseline", "candidate", "difference", "p (Holm)", "would have seen", "verdict"];
     let rows: Vec<Vec<String>> = compared.tasks.iter().map(row).collect();
     let mut text = output::table(&header, &rows);
     for left_out in &compared.left_out {

@@ -6,13 +6,13 @@ mod compare;
 pub(crate) mod contamination;
 pub(crate) mod plan;
 mod prompts;
+mod rank;
 mod replicate;
 pub(crate) mod report;
-mod rank;
 mod ruler;
+pub(crate) mod server;
 mod signal;
 mod subset;
-pub(crate) mod server;
 mod tasks;
 pub(crate) mod watch;
 
@@ -206,7 +206,8 @@ impl Asked {
             FormulationArg::MultipleChoice => Formulation::MultipleChoice,
             FormulationArg::Generation => Formulation::Generation,
         };
-        let wanted: Vec<Formulation> = self.formulation.iter().map(asked).filter(|f| has.contains(f)).collect();
+        let wanted: Vec<Formulation> =
+            self.formulation.iter().map(asked).filter(|f| has.contains(f)).collect();
         if wanted.is_empty() {
             let known: Vec<&str> = has.iter().map(|f| f.name()).collect();
             return Err(Failure::bad_input(format!(

@@ -18,12 +18,17 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let all = args.results.iter().map(|folder| record::read_results(folder)).collect::<Result<Vec<_>, _>>()?;
+    let all =
+        args.results.iter().map(|folder| record::read_results(folder)).collect::<Result<Vec<_>, _>>()?;
     let names: Vec<String> = all[0].tasks.iter().map(record::TaskResult::name).collect();
-    let shared: Vec<String> =
-        names.into_iter().filter(|name| all.iter().all(|results| comparable(&all[0], results, name))).collect();
+    let shared: Vec<String> = names
+        .into_iter()
+        .filter(|name| all.iter().all(|results| comparable(&all[0], results, name)))
+        .collect();
     if shared.is_empty() {
-        return Err(Failure::bad_input("the models have no task in common that was asked of all in the same way"));
+        return Err(Failure::bad_input(
+            "the models have no task in common that was asked of all in the same way",
+        ));
     }
     let entrant = |results: &Results| {
         let score = |name: &String| Some(task(results, name)?.scores.primary()?.value);

@@ -29,7 +29,12 @@ pub(crate) fn write(folder: &Path, results: &Results) -> Result<PathBuf, Failure
         let (value, error) = (100.0 * score.value, Some(100.0 * score.stderr));
         Some([
             Bar { name: task.name(), group: "model".into(), value, error },
-            Bar { name: String::new(), group: "random".into(), value: 100.0 * task.scores.random_baseline, error: None },
+            Bar {
+                name: String::new(),
+                group: "random".into(),
+                value: 100.0 * task.scores.random_baseline,
+                error: None,
+            },
         ])
     };
     let bars = results.tasks.iter().filter_map(bar).flatten().collect();
@@ -137,7 +142,12 @@ fn subsets(page: &mut String, task: &TaskResult) {
     if scores.subsets.is_empty() {
         return;
     }
-    let _ = write!(page, "<details><summary>{} subsets</summary><table><tr><th>subset</th><th>items</th><th>{}</th><th>±</th></tr>", scores.subsets.len(), escape(&scores.primary));
+    let _ = write!(
+        page,
+        "<details><summary>{} subsets</summary><table><tr><th>subset</th><th>items</th><th>{}</th><th>±</th></tr>",
+        scores.subsets.len(),
+        escape(&scores.primary)
+    );
     for (name, metrics) in &scores.subsets {
         if let Some(score) = metrics.get(&scores.primary) {
             let _ = write!(
@@ -203,7 +213,12 @@ fn item(page: &mut String, task: &TaskResult, sample: &Sample) {
     }
     let _ = write!(page, "<p>accepted: {}</p>", cut(&sample.answers.join(" | ")));
     for Written { generated, reasoning, judged } in &sample.written {
-        let _ = write!(page, "<pre>{}</pre><p>ended by {:?}, reasoning {reasoning:?}", cut(&generated.text), generated.finish);
+        let _ = write!(
+            page,
+            "<pre>{}</pre><p>ended by {:?}, reasoning {reasoning:?}",
+            cut(&generated.text),
+            generated.finish
+        );
         for verdict in judged {
             let found = verdict.extracted.as_deref().unwrap_or("nothing found");
             let _ = write!(page, "; {}: “{}” → {}", escape(&verdict.metric), cut(found), verdict.value);

@@ -120,7 +120,8 @@ fn bundled() -> Result<String, Failure> {
 
 impl Session<'_, '_> {
     fn tasks(&mut self) -> Result<RulerReport, Failure> {
-        let files = self.args.questions.iter().map(|path| Questions::load(path)).collect::<Result<Vec<_>, _>>()?;
+        let files =
+            self.args.questions.iter().map(|path| Questions::load(path)).collect::<Result<Vec<_>, _>>()?;
         let kinds = if self.args.kinds.is_empty() { Kind::ALL.to_vec() } else { self.args.kinds.clone() };
         let (mut cells, mut not_run) = (Vec::new(), Vec::new());
         for &length in &self.args.lengths {
@@ -133,7 +134,9 @@ impl Session<'_, '_> {
                 };
                 match made {
                     Ok(items) => cells.push(Cell { kind, length, score: self.ask(kind, length, items)? }),
-                    Err(reason) => not_run.push(NotRun { kind, length: Some(length), reason: reason.to_string() }),
+                    Err(reason) => {
+                        not_run.push(NotRun { kind, length: Some(length), reason: reason.to_string() })
+                    }
                 }
             }
         }
@@ -156,7 +159,9 @@ impl Session<'_, '_> {
     /// Asks the items of one task at one length.
     fn ask(&mut self, kind: Kind, length: usize, items: Vec<Item>) -> Result<Score, Failure> {
         let prompt = |item: &Item| match self.args.chat {
-            true => Prompt::Chat(vec![Message::new("user", format!("{}{}", item.prompt, item.answer_prefix))]),
+            true => {
+                Prompt::Chat(vec![Message::new("user", format!("{}{}", item.prompt, item.answer_prefix))])
+            }
             false => Prompt::Text(format!("{}{}", item.prompt, item.answer_prefix)),
         };
         let prompts: Vec<Prompt> = items.iter().map(prompt).collect();

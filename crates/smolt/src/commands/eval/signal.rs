@@ -51,10 +51,15 @@ pub(super) fn run(args: &Args) -> Outcome {
         for (step, results) in &run.steps {
             for task in &results.tasks {
                 let generative = task.how.formulation == Formulation::Generation;
-                for (metric, score) in task.scores.metrics.iter().filter(|(name, _)| *name != "answer_bits_per_byte") {
-                    let row = Row { run: run.group.clone(), seed: run.seed, tokens: *step, score: score.value };
+                for (metric, score) in
+                    task.scores.metrics.iter().filter(|(name, _)| *name != "answer_bits_per_byte")
+                {
+                    let row =
+                        Row { run: run.group.clone(), seed: run.seed, tokens: *step, score: score.value };
                     let key = (task.name(), metric.clone());
-                    let of = tasks.entry(key).or_insert_with(|| (Vec::new(), task.scores.random_baseline, generative));
+                    let of = tasks
+                        .entry(key)
+                        .or_insert_with(|| (Vec::new(), task.scores.random_baseline, generative));
                     of.0.push(row);
                 }
             }
@@ -124,6 +129,7 @@ fn table(verdicts: &[Verdict]) -> String {
             if verdict.clear { "clear" } else { "not clear" }.into(),
         ]
     };
-    let header = ["task", "score", "rises (ρ)", "signal / noise", "above random (σ)", "ranking (τ)", "verdict"];
+    let header =
+        ["task", "score", "rises (ρ)", "signal / noise", "above random (σ)", "ranking (τ)", "verdict"];
     output::table(&header, &verdicts.iter().map(row).collect::<Vec<_>>())
 }

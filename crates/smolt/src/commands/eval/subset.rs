@@ -42,17 +42,23 @@ pub(super) fn run(args: &Args) -> Outcome {
     for folder in &args.results {
         let results = record::read_results(folder)?;
         let of = |task: &&record::TaskResult| task.task == args.task && task.how.formulation == formulation;
-        let metric = results.tasks.iter().find(of).map(|task| task.scores.primary.clone()).ok_or_else(|| {
-            Failure::bad_input(format!("{}: `{}` was not asked here", folder.display(), args.task))
-        })?;
+        let metric =
+            results.tasks.iter().find(of).map(|task| task.scores.primary.clone()).ok_or_else(|| {
+                Failure::bad_input(format!("{}: `{}` was not asked here", folder.display(), args.task))
+            })?;
         let samples = record::read_samples(&record::samples_path(folder, &args.task, formulation))?;
-        let values: BTreeMap<&str, f64> = samples.iter().map(|s| (s.id.as_str(), value(s, &metric))).collect();
+        let values: BTreeMap<&str, f64> =
+            samples.iter().map(|s| (s.id.as_str(), value(s, &metric))).collect();
         if items.is_empty() {
             items = samples.iter().map(|sample| sample.id.clone()).collect();
         }
         let row: Option<Vec<f64>> = items.iter().map(|id| values.get(id.as_str()).copied()).collect();
         scores.push(row.ok_or_else(|| {
-            Failure::bad_input(format!("{}: other items of `{}` were asked here", folder.display(), args.task))
+            Failure::bad_input(format!(
+                "{}: other items of `{}` were asked here",
+                folder.display(),
+                args.task
+            ))
         })?);
     }
     let held_out: Vec<usize> = (scores.len().saturating_sub(args.held_out)..scores.len()).collect();

@@ -19,13 +19,21 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     let row = |task: &smolt_eval::task::Task| {
         let formulations: Vec<&str> = task.formulations().iter().map(|f| f.name()).collect();
-        vec![task.name.clone(), task.domain.clone(), formulations.join(", "), task.dataset.path.clone(), task.licence.clone()]
+        vec![
+            task.name.clone(),
+            task.domain.clone(),
+            formulations.join(", "),
+            task.dataset.path.clone(),
+            task.licence.clone(),
+        ]
     };
     let rows: Vec<Vec<String>> = tasks.iter().map(row).collect();
     output::line(output::table(&["task", "domain", "formulations", "data", "licence"], &rows));
     output::line("");
-    let rows: Vec<Vec<String>> =
-        SUITES.iter().map(|suite| vec![suite.name.into(), suite.description.into(), suite.tasks.join(", ")]).collect();
+    let rows: Vec<Vec<String>> = SUITES
+        .iter()
+        .map(|suite| vec![suite.name.into(), suite.description.into(), suite.tasks.join(", ")])
+        .collect();
     output::line(output::table(&["suite", "for", "tasks"], &rows));
     Ok(ExitCode::SUCCESS)
 }
