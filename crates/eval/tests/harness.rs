@@ -1,6 +1,8 @@
 //! The built-in tasks make of a row what lm-evaluation-harness makes of it: tests/golden/eval_tasks.json holds invented rows
 //! and what the harness asked a model about them, written by the script beside it.
 
+#![allow(clippy::unwrap_used)]
+
 use serde_json::Value;
 use smolt_eval::task::pose::{Item, Row, pose};
 use smolt_eval::task::{Formulation, Task, builtin};

@@ -45,7 +45,7 @@ enum Command {
     #[command(subcommand)]
     Checkpoint(commands::checkpoint::Action),
     /// Score a model on test items
-    Eval(commands::eval::Args),
+    Eval(Box<commands::eval::Args>),
     /// Continue a prompt
     Generate(commands::generate::Args),
     /// Talk with a model
@@ -69,7 +69,7 @@ fn main() -> ExitCode {
         Command::Train(args) => commands::train::run(args),
         Command::Ablate(args) => commands::ablate::run(args),
         Command::Checkpoint(action) => commands::checkpoint::run(action),
-        Command::Eval(args) => commands::eval::run(args),
+        Command::Eval(args) => commands::eval::run(*args),
         Command::Generate(args) => commands::generate::run(args),
         Command::Chat(args) => commands::chat::run(args),
         Command::Export(args) => commands::export::run(args),

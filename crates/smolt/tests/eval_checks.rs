@@ -64,7 +64,7 @@ fn make(dir: &Path) {
     let pages = |with: usize| -> String {
         let page = |i: usize| {
             let mut text = format!("A page about other things. {}.", words(5000 + i, 30));
-            if i % 5 == 0 && i / 5 < with {
+            if i.is_multiple_of(5) && i / 5 < with {
                 // Question alone, or with its answer.
                 let item = i / 5;
                 text += &format!(" {} ", question(item).to_uppercase());

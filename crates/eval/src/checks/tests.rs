@@ -392,7 +392,8 @@ fn plant(name: &str, formulation: Formulation, change: impl Fn(&mut Vec<Item>)) 
 fn faults_of_prompts_are_caught() {
     use Formulation::{Cloze, Generation, MultipleChoice};
     let each = |change: fn(&mut Item)| move |items: &mut Vec<Item>| items.iter_mut().for_each(change);
-    let cases: [(&str, Formulation, fn(&mut Item), &str); 9] = [
+    type Case = (&'static str, Formulation, fn(&mut Item), &'static str);
+    let cases: [Case; 9] = [
         ("arc_easy", Cloze, |i| i.questions[0].push(' '), "doubled_space"),
         ("gsm8k", Generation, |i| i.questions[0].push(' '), "prompt_ends_in_space"),
         (

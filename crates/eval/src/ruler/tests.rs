@@ -147,7 +147,7 @@ fn items_are_functions_of_seed_and_index() {
         assert_ne!(made.item(3).unwrap().answers, last.answers);
         assert_ne!(other.item(4).unwrap().answers, last.answers);
         let longer = generator(kind, 1500, &text).unwrap().item(4).unwrap();
-        assert_eq!(longer.answers.len() >= last.answers.len(), true);
+        assert!(longer.answers.len() >= last.answers.len());
         if kind.is_needle() {
             assert_eq!(longer.answers, last.answers, "needles are the same at every length");
         }
