@@ -1,5 +1,7 @@
 //! An OpenAI-compatible server on loopback whose model is arithmetic: a bigram over bytes.
 
+#![allow(unreachable_pub)]
+
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
