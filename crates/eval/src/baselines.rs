@@ -5,59 +5,66 @@ use crate::stats::{Formula, Score};
 use crate::task::pose;
 use std::collections::BTreeMap;
 
+/// A question with candidates.
+pub trait Choosing {
+    /// The candidates.
+    fn candidates(&self) -> &[String];
+    /// The right one.
+    fn right(&self) -> Option<usize>;
+}
+
+impl Choosing for Item {
+    fn candidates(&self) -> &[String] {
+        &self.choices
+    }
+
+    fn right(&self) -> Option<usize> {
+        Some(self.answer)
+    }
+}
+
+impl Choosing for pose::Item {
+    fn candidates(&self) -> &[String] {
+        &self.continuations
+    }
+
+    fn right(&self) -> Option<usize> {
+        self.answer
+    }
+}
+
 /// Expected accuracy of a uniform guess.
-pub fn chance(items: &[Item]) -> Score {
+pub fn chance(items: &[impl Choosing]) -> Score {
     let n = items.len();
-    let value = items.iter().map(|i| 1.0 / i.choices.len() as f64).sum::<f64>() / n.max(1) as f64;
+    let value = items.iter().map(|i| 1.0 / i.candidates().len().max(1) as f64).sum::<f64>() / n.max(1) as f64;
     let stderr = (value * (1.0 - value) / n.max(1) as f64).sqrt();
     Score { value, stderr, n, formula: Formula::Binomial }
 }
 
 /// Accuracy of always picking the candidate that is most often right in the other items: the strongest
 /// guess that ignores the question. An item does not count for itself, else a rare answer gives itself away.
-pub fn most_frequent_answer(items: &[Item]) -> Score {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for item in items {
-        *counts.entry(&item.choices[item.answer]).or_default() += 1;
-    }
-    let often = |item: &Item, i: usize| {
-        counts.get(item.choices[i].as_str()).copied().unwrap_or(0) - usize::from(i == item.answer)
-    };
-    Score::of(items.iter().map(|item| {
-        let pick =
-            (1..item.choices.len()).fold(0, |b, i| if often(item, i) > often(item, b) { i } else { b });
-        pick == item.answer
-    }))
+pub fn most_frequent_answer(items: &[impl Choosing]) -> Score {
+    most_frequent(items, |item, choice| item.candidates()[choice].as_str())
 }
 
-/// Expected accuracy of a uniform guess among the candidates of each item.
-pub fn chance_of(items: &[pose::Item]) -> f64 {
-    items.iter().map(|item| 1.0 / item.continuations.len().max(1) as f64).sum::<f64>()
-        / items.len().max(1) as f64
+/// Accuracy of always picking the place among the candidates that is most often right in the other items.
+pub fn most_frequent_place(items: &[impl Choosing]) -> Score {
+    most_frequent(items, |_, choice| choice)
 }
 
-/// Accuracy of always picking the candidate, or the place among candidates, that is most often right in the other items:
-/// the better of the two. Needs no question, so a score below it says nothing about understanding.
-pub fn most_frequent_of(items: &[pose::Item]) -> f64 {
-    let texts = most_frequent(items, |item, choice| item.continuations[choice].clone());
-    let places = most_frequent(items, |_, choice| choice);
-    f64::max(texts, places)
-}
-
-fn most_frequent<K: Ord>(items: &[pose::Item], key: impl Fn(&pose::Item, usize) -> K) -> f64 {
+fn most_frequent<'a, I: Choosing, K: Ord>(items: &'a [I], key: impl Fn(&'a I, usize) -> K) -> Score {
     let mut counts: BTreeMap<K, usize> = BTreeMap::new();
-    for (item, answer) in items.iter().filter_map(|item| Some((item, item.answer?))) {
+    for (item, answer) in items.iter().filter_map(|item| Some((item, item.right()?))) {
         *counts.entry(key(item, answer)).or_default() += 1;
     }
-    let hits = items.iter().filter(|item| {
+    Score::of(items.iter().map(|item| {
         let often = |choice: usize| {
-            let own = usize::from(item.answer == Some(choice));
+            let own = usize::from(item.right() == Some(choice));
             counts.get(&key(item, choice)).copied().unwrap_or(0).saturating_sub(own)
         };
         let better = |best: usize, choice: usize| if often(choice) > often(best) { choice } else { best };
-        item.answer == Some((1..item.continuations.len()).fold(0, better))
-    });
-    hits.count() as f64 / items.len().max(1) as f64
+        item.right() == Some((1..item.candidates().len()).fold(0, better))
+    }))
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use crate::baselines;
 use crate::chrf::{self, Variant};
-use crate::model::{Generated, Model, ModelError, Prompt, Request, Scored, Writing};
+use crate::model::{Generated, Heard, Model, ModelError, Prompt, Request, Scored, Writing};
+use crate::running::{Candidates, Mean};
 use crate::score::choice::pick;
 use crate::score::generation::{Judge, Judged};
 use crate::score::reasoning::{self, Reasoning};
@@ -162,13 +163,14 @@ impl smolt_run::error::ExitKind for EvaluateError {
     }
 }
 
-/// Asks every item and judges the answers. `on_done` hears how many requests of how many are answered.
+/// Asks every item and judges the answers. `on_done` hears how many requests of how many are answered, and the primary
+/// score so far where there is one.
 pub fn evaluate(
     task: &Task,
     items: &[Item],
     how: &How,
     model: &mut dyn Model,
-    on_done: &mut dyn FnMut(usize, usize),
+    on_done: &mut dyn FnMut(usize, usize, Option<f64>),
 ) -> Result<Vec<Sample>, EvaluateError> {
     let failed = |source| EvaluateError::Model { task: task.name.clone(), source };
     match how.formulation {
@@ -188,8 +190,15 @@ pub fn evaluate(
                 samples: how.samples.max(1),
                 seed: how.seed,
             };
-            let answers =
-                model.write(&prompts, &writing, &mut |done| on_done(done, prompts.len())).map_err(failed)?;
+            let (primary, mut so_far) = (task.primary(how.formulation), Mean::default());
+            let mut hear = |done: usize, heard: Heard<'_>| {
+                if let Heard::Written(at, answer) = heard {
+                    let judged = judge.judge(&answer_of(answer, how).0, &items[at].answers);
+                    judged.iter().filter(|j| j.metric == primary).for_each(|j| so_far.add(j.value));
+                }
+                on_done(done, prompts.len(), so_far.value());
+            };
+            let answers = model.write(&prompts, &writing, &mut hear).map_err(failed)?;
             let shown = show(model, &prompts).map_err(failed)?;
             let judged = items.iter().zip(shown).zip(answers);
             Ok(judged.map(|((item, shown), answers)| written(item, shown, answers, &judge, how)).collect())
@@ -220,7 +229,7 @@ fn score_candidates(
     items: &[Item],
     how: &How,
     model: &mut dyn Model,
-    on_done: &mut dyn FnMut(usize, usize),
+    on_done: &mut dyn FnMut(usize, usize, Option<f64>),
 ) -> Result<Vec<Sample>, ModelError> {
     let mut requests = Vec::new();
     for item in items {
@@ -244,7 +253,26 @@ fn score_candidates(
         }));
     }
     let total = requests.len();
-    let mut scored = model.score(&requests, &mut |done| on_done(done, total))?;
+    let primary = task.primary(how.formulation);
+    let mut so_far = Candidates::new(items, &primary);
+    let mut hear = |done: usize, heard: Heard<'_>| {
+        if let Heard::Scored(request, answer) = heard {
+            so_far.hear(request, answer);
+        }
+        on_done(done, total, so_far.value());
+    };
+    let mut scored = model.score(&requests, &mut hear)?;
+    // A model that diverged answers with NaN, which would stand in the records as a number like others.
+    if let Some(at) =
+        scored.iter().position(|s| s.continuations.iter().any(|c| !c.log_likelihood.is_finite()))
+    {
+        let shown = model.shown(&requests[at].prompt)?;
+        let end: String = shown.chars().rev().take(60).collect::<Vec<_>>().into_iter().rev().collect();
+        let problem = format!(
+            "the model's log-likelihood after {end:?} is not a number; its weights are damaged or it diverged"
+        );
+        return Err(ModelError::Request(problem));
+    }
     let unconditional = scored.split_off(conditional);
     let (mut scored, mut asked) = (scored.into_iter(), requests.iter());
     let mut samples = Vec::with_capacity(items.len());
@@ -307,14 +335,19 @@ fn picked(
     sample
 }
 
+/// What of a text is the answer.
+fn answer_of(generated: &Generated, how: &How) -> (String, Reasoning) {
+    match how.strip_reasoning {
+        true => reasoning::strip(&generated.text),
+        false => (generated.text.clone(), Reasoning::Absent),
+    }
+}
+
 fn written(item: &Item, shown: String, answers: Vec<Generated>, judge: &Judge, how: &How) -> Sample {
     let mut sample = sample(item, shown);
     sample.dropped_tokens = answers.iter().map(|a| a.dropped_tokens).max().unwrap_or(0);
     for generated in answers {
-        let (text, reasoning) = match how.strip_reasoning {
-            true => reasoning::strip(&generated.text),
-            false => (generated.text.clone(), Reasoning::Absent),
-        };
+        let (text, reasoning) = answer_of(&generated, how);
         let judged = judge.judge(&text, &item.answers);
         sample.written.push(Written { generated, reasoning, judged });
     }
@@ -356,8 +389,11 @@ pub fn summarise(task: &Task, formulation: Formulation, items: &[Item], samples:
         macro_average: macro_average.into_iter().map(|(m, s)| (m, Score::macro_average(&s))).collect(),
         random_baseline: task
             .random_baseline
-            .unwrap_or_else(|| if choices { baselines::chance_of(items) } else { 0.0 }),
-        most_frequent: choices.then(|| baselines::most_frequent_of(items)),
+            .unwrap_or_else(|| if choices { baselines::chance(items).value } else { 0.0 }),
+        most_frequent: choices.then(|| {
+            let texts = baselines::most_frequent_answer(items).value;
+            texts.max(baselines::most_frequent_place(items).value)
+        }),
         counts: counts(samples),
     }
 }

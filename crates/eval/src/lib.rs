@@ -17,6 +17,7 @@ pub mod ngram;
 pub mod reading;
 pub mod record;
 pub mod ruler;
+mod running;
 pub mod score;
 pub mod stats;
 pub mod task;

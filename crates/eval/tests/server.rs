@@ -63,7 +63,7 @@ fn likelihoods_are_those_of_the_model() {
     for kind in [Kind::Bytes, Kind::Bos, Kind::NeedsOneToken, Kind::ManyForNone, Kind::Pairs] {
         let toy = Toy::start(kind);
         let mut done = Vec::new();
-        let scored = connect(&toy).score(&questions, &mut |n| done.push(n)).unwrap();
+        let scored = connect(&toy).score(&questions, &mut |n, _| done.push(n)).unwrap();
         for (question, scored) in questions.iter().zip(&scored) {
             let Prompt::Text(prompt) = &question.prompt else { panic!() };
             for (text, got) in question.continuations.iter().zip(&scored.continuations) {
@@ -91,7 +91,7 @@ proptest! {
     ) {
         prop_assume!(!prompt.trim_end().is_empty());
         let toy = Toy::start(Kind::Bytes);
-        let scored = connect(&toy).score(&[request(&prompt, &[&text])], &mut |_| {}).unwrap();
+        let scored = connect(&toy).score(&[request(&prompt, &[&text])], &mut |_, _| {}).unwrap();
         let (stem, rest) = divided(&prompt, &text);
         let (want, _) = ln_after(stem, &rest);
         prop_assert!((scored[0].continuations[0].log_likelihood - want).abs() < 1e-9);
@@ -101,7 +101,8 @@ proptest! {
 #[test]
 fn whole_texts_count_what_is_predicted() {
     let text = "the sky, 水".to_owned();
-    let read = |kind| connect(&Toy::start(kind)).read(std::slice::from_ref(&text), &mut |_| {}).unwrap()[0];
+    let read =
+        |kind| connect(&Toy::start(kind)).read(std::slice::from_ref(&text), &mut |_, _| {}).unwrap()[0];
     let without = read(Kind::Bytes);
     assert_eq!((without.tokens, without.bytes), (text.len() - 1, text.len() - 1));
     assert!((without.log_likelihood - ln_after("t", "he sky, 水").0).abs() < 1e-9);
@@ -115,19 +116,19 @@ fn texts_and_turns_are_written() {
     let toy = Toy::start(Kind::Bytes);
     let mut model = connect(&toy);
     let prompts = [Prompt::Text("ab".into()), Prompt::Chat(vec![Message::new("user", "ab")])];
-    let answers = model.write(&prompts, &writing(), &mut |_| {}).unwrap();
+    let answers = model.write(&prompts, &writing(), &mut |_, _| {}).unwrap();
     assert_eq!(answers[0][0], answers[1][0], "the toy's template is the text itself");
     assert_eq!((answers[0][0].finish, answers[0][0].tokens), (Finish::Length, 5));
     let text = answers[0][0].text.clone();
     let third = text[2..3].to_owned();
     let stop = ["1", "2", "3", "4", third.as_str()].map(String::from).to_vec();
-    let cut = model.write(&prompts[..1], &Writing { stop, ..writing() }, &mut |_| {}).unwrap();
+    let cut = model.write(&prompts[..1], &Writing { stop, ..writing() }, &mut |_, _| {}).unwrap();
     assert_eq!((cut[0][0].text.as_str(), cut[0][0].finish), (&text[..2], Finish::StopString));
     let several = Writing { samples: 5, temperature: 1.0, ..writing() };
-    let answers = model.write(&prompts, &several, &mut |_| {}).unwrap();
+    let answers = model.write(&prompts, &several, &mut |_, _| {}).unwrap();
     assert!(answers.iter().all(|answers| answers.len() == 5), "the toy gives two at once");
-    assert_eq!(answers, model.write(&prompts, &several, &mut |_| {}).unwrap());
-    let greedy = model.write(&prompts[..1], &Writing { samples: 3, ..writing() }, &mut |_| {}).unwrap();
+    assert_eq!(answers, model.write(&prompts, &several, &mut |_, _| {}).unwrap());
+    let greedy = model.write(&prompts[..1], &Writing { samples: 3, ..writing() }, &mut |_, _| {}).unwrap();
     assert!(greedy[0].len() == 3 && greedy[0][0] == greedy[0][2]);
 }
 
@@ -135,7 +136,7 @@ fn texts_and_turns_are_written() {
 fn reasoning_that_the_server_cut_off_stands_before_its_answer() {
     let toy = Toy::start(Kind::Reasons);
     let chat = [Prompt::Chat(vec![Message::new("user", "ab")])];
-    let answer = connect(&toy).write(&chat, &writing(), &mut |_| {}).unwrap();
+    let answer = connect(&toy).write(&chat, &writing(), &mut |_, _| {}).unwrap();
     assert_eq!(answer[0][0].text, "<think>hm</think>done");
     assert_eq!(answer[0][0].finish, Finish::EndToken);
 }
@@ -144,14 +145,14 @@ fn reasoning_that_the_server_cut_off_stands_before_its_answer() {
 fn passing_faults_change_nothing() {
     let questions: Vec<Request> = (0..20).map(|i| request(&format!("q{i} is"), &[" a", " bc"])).collect();
     let toy = Toy::start(Kind::Bytes);
-    let calm = connect(&toy).score(&questions, &mut |_| {}).unwrap();
+    let calm = connect(&toy).score(&questions, &mut |_, _| {}).unwrap();
     let mut model = connect(&toy);
     // No more in a row than one question is patient with.
     for faults in
         [[Fault::Status(500), Fault::Busy, Fault::Cut], [Fault::Cut, Fault::Status(503), Fault::Busy]]
     {
         toy.plant(faults);
-        assert_eq!(model.score(&questions, &mut |_| {}).unwrap(), calm);
+        assert_eq!(model.score(&questions, &mut |_, _| {}).unwrap(), calm);
         assert_eq!(toy.faults_left(), 0);
     }
 }
@@ -160,7 +161,7 @@ fn passing_faults_change_nothing() {
 fn lasting_faults_are_one_clear_error() {
     let toy = Toy::start(Kind::Bytes);
     let question = [request("The sky is", &[" blue"])];
-    let failed = |model: &mut ServerModel| model.score(&question, &mut |_| {}).unwrap_err().to_string();
+    let failed = |model: &mut ServerModel| model.score(&question, &mut |_, _| {}).unwrap_err().to_string();
     for (faults, said) in [
         (vec![Fault::Status(503); 4], "503"),
         (vec![Fault::Status(401)], "--server-token-env"),
@@ -173,7 +174,7 @@ fn lasting_faults_are_one_clear_error() {
     }
     // After it was found to echo: what it says of one text makes no sense.
     let mut model = connect(&toy);
-    model.score(&question, &mut |_| {}).unwrap();
+    model.score(&question, &mut |_, _| {}).unwrap();
     for (body, said) in [
         ("{}", "missing field `choices`"),
         ("{\"choices\": []}", "no choices"),
@@ -193,9 +194,9 @@ fn lasting_faults_are_one_clear_error() {
         assert!(error.contains(said) && !error.contains('\n'), "{error}");
     }
     let prompt = [Prompt::Text("a".into())];
-    assert!(model.write(&prompt, &writing(), &mut |_| {}).is_ok());
+    assert!(model.write(&prompt, &writing(), &mut |_, _| {}).is_ok());
     toy.plant([Fault::Body(r#"{"choices": [{"text": "x", "finish_reason": "stop"}]}"#)]);
-    let error = model.write(&prompt, &writing(), &mut |_| {}).unwrap_err().to_string();
+    let error = model.write(&prompt, &writing(), &mut |_, _| {}).unwrap_err().to_string();
     assert!(error.contains("usage.completion_tokens"), "{error}");
 }
 
@@ -205,13 +206,13 @@ fn servers_that_only_chat_say_what_they_can_be_asked() {
     for kind in [Kind::NoEcho, Kind::RefusesEcho, Kind::OnlyChat] {
         let toy = Toy::start(kind);
         let mut model = connect(&toy);
-        let error = model.score(&[request("a", &["b"])], &mut |_| {}).unwrap_err().to_string();
+        let error = model.score(&[request("a", &["b"])], &mut |_, _| {}).unwrap_err().to_string();
         assert!(error.contains("--formulation generation"), "{error}");
-        assert!(model.write(&[chat()], &writing(), &mut |_| {}).is_ok());
+        assert!(model.write(&[chat()], &writing(), &mut |_, _| {}).is_ok());
     }
     let toy = Toy::start(Kind::Bytes);
     let asked = [Request { prompt: chat(), continuations: vec!["b".into()] }];
-    let error = connect(&toy).score(&asked, &mut |_| {}).unwrap_err().to_string();
+    let error = connect(&toy).score(&asked, &mut |_, _| {}).unwrap_err().to_string();
     assert!(error.contains("without --chat"), "{error}");
 }
 

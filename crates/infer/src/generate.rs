@@ -31,6 +31,15 @@ pub enum Finish {
     Length,
 }
 
+/// What is told of an answer while it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// The next token.
+    Token(u32),
+    /// It is whole.
+    End(Finish),
+}
+
 /// An answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Generation {
@@ -66,8 +75,8 @@ impl Active {
     }
 }
 
-/// Answers every prompt, in order of the prompts; `on_token(prompt, token)` sees tokens as they come and may end the
-/// answer with the token it was told. Prompts that begin alike, or are the same, share the computation of what they
+/// Answers every prompt, in order of the prompts; `on_said(prompt, said)` sees tokens as they come, may end the answer with
+/// the token it was told, and is told the end of each. Prompts that begin alike, or are the same, share the computation of what they
 /// share, unless [`Decoder::reuse`] says otherwise.
 ///
 /// # Errors
@@ -76,15 +85,19 @@ pub fn generate(
     decoder: &mut Decoder<'_>,
     prompts: &[Vec<u32>],
     settings: &Settings,
-    mut on_token: impl FnMut(usize, u32) -> ControlFlow<()>,
+    mut on_said: impl FnMut(usize, Said) -> ControlFlow<()>,
 ) -> Result<Vec<Generation>, Error> {
     let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
     if longest + settings.max_tokens > decoder.capacity() + 1 {
         return Err(Error::TooLong { needed: longest + settings.max_tokens, capacity: decoder.capacity() });
     }
     let mut answers = vec![Generation::default(); prompts.len()];
-    let asked = (0..prompts.len()).filter(|&i| !prompts[i].is_empty() && settings.max_tokens > 0);
-    let mut queue = Queue::new(asked.map(|i| (i, prompts[i].as_slice())));
+    let (asked, silent): (Vec<usize>, Vec<usize>) =
+        (0..prompts.len()).partition(|&i| !prompts[i].is_empty() && settings.max_tokens > 0);
+    for prompt in silent {
+        let _ = on_said(prompt, Said::End(Finish::Length));
+    }
+    let mut queue = Queue::new(asked.into_iter().map(|i| (i, prompts[i].as_slice())));
     let mut free: Vec<u32> = (0..decoder.slots() as u32).collect();
     let mut active: Vec<Active> = Vec::new();
     loop {
@@ -109,7 +122,7 @@ pub fn generate(
                 return;
             }
             answer.tokens.push(token);
-            if on_token(sequence.prompt, token).is_break() {
+            if on_said(sequence.prompt, Said::Token(token)).is_break() {
                 answer.finish = Finish::Caller;
             } else if answer.tokens.len() < settings.max_tokens {
                 sequence.pending.push(token);
@@ -119,6 +132,7 @@ pub fn generate(
             let live = !sequence.pending.is_empty();
             if !live {
                 free.push(sequence.slot);
+                let _ = on_said(sequence.prompt, Said::End(answers[sequence.prompt].finish));
             }
             live
         });

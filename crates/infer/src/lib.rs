@@ -7,5 +7,5 @@ pub mod sampling;
 pub mod score;
 
 pub use decoder::{Decoder, Reuse, Row};
-pub use generate::{Finish, Generation, Settings, generate};
+pub use generate::{Finish, Generation, Said, Settings, generate};
 pub use score::{Choice, Question, rolling, score};

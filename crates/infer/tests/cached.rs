@@ -9,7 +9,7 @@ use common::{Fixture, Rows, golden, max_error, some_ids, toys};
 use smolt_arch::ModelConfig;
 use smolt_infer::decoder::{Error, MAX_ROWS};
 use smolt_infer::sampling::Sampling;
-use smolt_infer::{Decoder, Finish, Reuse, Row, Settings, generate};
+use smolt_infer::{Decoder, Finish, Reuse, Row, Said, Settings, generate};
 use smolt_model::folder::Loaded;
 use smolt_tensor::Cpu;
 use smolt_tensor::gemm::Precision;
@@ -197,8 +197,10 @@ fn generation_does_not_depend_on_the_batch() {
         let settings = Settings { max_tokens: 12, stop: vec![3, 50], sampling, seed: 1 };
         let run = |slots| {
             let mut seen: Vec<Vec<u32>> = vec![Vec::new(); prompts.len()];
-            let answers = generate(&mut decoder(&cpu, &loaded, slots), &prompts, &settings, |p, t| {
-                seen[p].push(t);
+            let answers = generate(&mut decoder(&cpu, &loaded, slots), &prompts, &settings, |p, said| {
+                if let Said::Token(token) = said {
+                    seen[p].push(token);
+                }
                 ControlFlow::Continue(())
             })
             .unwrap();
@@ -274,8 +276,8 @@ fn the_caller_may_end_an_answer() {
     let prompts: Vec<Vec<u32>> = (0..5).map(|i| some_ids(i, 8, 101)).collect();
     let settings = Settings { max_tokens: 9, stop: vec![], sampling: Sampling::default(), seed: 0 };
     let mut told = [0; 5];
-    let answers = generate(&mut decoder(&cpu, &loaded, 2), &prompts, &settings, |p, _| {
-        told[p] += 1;
+    let answers = generate(&mut decoder(&cpu, &loaded, 2), &prompts, &settings, |p, said| {
+        told[p] += usize::from(matches!(said, Said::Token(_)));
         if told[p] == 2 * p { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })
     .unwrap();
@@ -289,8 +291,9 @@ fn the_caller_may_end_an_answer() {
     let one = Settings { stop: vec![tokens[8]], ..settings };
     let before = tokens.iter().position(|&t| t == tokens[8]).unwrap();
     let mut told = 0;
-    let stopped = generate(&mut decoder(&cpu, &loaded, 2), &prompts[..1], &one, |_, _| {
-        told += 1;
+    let stopped = generate(&mut decoder(&cpu, &loaded, 2), &prompts[..1], &one, |_, said| {
+        told += usize::from(matches!(said, Said::Token(_)));
+        assert!(matches!(said, Said::Token(_) | Said::End(Finish::Stop)));
         ControlFlow::Continue(())
     });
     let stopped = stopped.unwrap();

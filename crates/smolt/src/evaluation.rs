@@ -139,7 +139,10 @@ pub(crate) fn ask_all(job: &Job, tasks: &[Prepared], subject: Subject<'_>) -> Re
         tasks: Vec::new(),
         texts: Vec::new(),
     };
-    let before = job.out.as_deref().map(|out| kept(out, &results.model)).transpose()?.unwrap_or_default();
+    // What the folder holds stays there until it is asked anew.
+    if let Some(before) = job.out.as_deref().map(|out| kept(out, &results.model)).transpose()?.flatten() {
+        (results.tasks, results.texts) = (before.tasks, before.texts);
+    }
     let found = match &job.contamination {
         Some(run) => {
             let search =
@@ -169,15 +172,16 @@ pub(crate) fn ask_all(job: &Job, tasks: &[Prepared], subject: Subject<'_>) -> Re
                 standing: standing.clone(),
                 seconds: 0.0,
             };
-            let known = before.iter().find(|b| b.name() == result.name() && b.comparable(&result).is_ok());
-            if let (Some(known), Some(out)) = (known, &job.out) {
-                let mut known = TaskResult { standing: standing.clone(), ..known.clone() };
+            let place = results.tasks.iter().position(|known| known.name() == result.name());
+            let known = place.filter(|&at| results.tasks[at].comparable(&result).is_ok());
+            if let (Some(at), Some(out)) = (known, &job.out) {
+                let known = &mut results.tasks[at];
+                known.standing = standing.clone();
                 if let Some(found) = found.get(&task.name) {
                     let path = record::samples_path(out, &task.name, formulation);
                     let samples = record::read_samples(&path)?;
                     known.contamination = Some(found.clone().with_effect(&known.scores.primary, &samples));
                 }
-                results.tasks.push(known);
                 continue;
             }
             let started = Instant::now();
@@ -187,7 +191,10 @@ pub(crate) fn ask_all(job: &Job, tasks: &[Prepared], subject: Subject<'_>) -> Re
             let primary = &result.scores.primary;
             result.contamination =
                 found.get(&task.name).map(|found| found.clone().with_effect(primary, &samples));
-            results.tasks.push(result);
+            match place {
+                Some(at) => results.tasks[at] = result,
+                None => results.tasks.push(result),
+            }
             if let Some(out) = &job.out {
                 record::write_samples(&record::samples_path(out, &task.name, formulation), &samples)?;
                 record::write_results(out, &results)?;
@@ -195,7 +202,9 @@ pub(crate) fn ask_all(job: &Job, tasks: &[Prepared], subject: Subject<'_>) -> Re
         }
     }
     for path in job.asked.texts() {
-        results.texts.push(read_text(path, model, job.quiet)?);
+        let text = read_text(path, model, job.quiet)?;
+        results.texts.retain(|known| known.path != text.path);
+        results.texts.push(text);
     }
     if let Some(out) = &job.out {
         record::write_results(out, &results)?;
@@ -211,7 +220,7 @@ fn read_text(path: &Path, model: &mut dyn Model, quiet: bool) -> Result<Reading,
         documents.map(|document| Ok(document?.text)).collect::<Result<Vec<_>, smolt_data::Error>>()?;
     let shown = path.display().to_string();
     let mut progress = if quiet { Progress::hidden() } else { Progress::new(texts.len() as u64, &shown) };
-    let reading = reading::read(&shown, &texts, model, &mut |done| progress.set(done as u64, ""))?;
+    let reading = reading::read(&shown, &texts, model, &mut |done, _| progress.set(done as u64, ""))?;
     progress.finish();
     Ok(reading)
 }
@@ -240,9 +249,10 @@ fn ask(
 ) -> Result<Vec<smolt_eval::evaluate::Sample>, Failure> {
     let label = format!("{} {}", task.name, how.formulation.name());
     let mut progress: Option<Progress> = None;
-    let samples = evaluate(task, items, how, model, &mut |done, total| {
+    let samples = evaluate(task, items, how, model, &mut |done, total, so_far| {
         let new = || if quiet { Progress::hidden() } else { Progress::new(total as u64, &label) };
-        progress.get_or_insert_with(new).set(done as u64, "");
+        let so_far = so_far.map_or(String::new(), |score| format!("{:.1} % so far", 100.0 * score));
+        progress.get_or_insert_with(new).set(done as u64, &so_far);
     })?;
     if let Some(progress) = progress {
         progress.finish();
@@ -333,20 +343,21 @@ fn weights_hash(folder: &Path) -> Result<String, Failure> {
 }
 
 /// Results that a folder holds for the same model.
-fn kept(out: &Path, model: &ModelRecord) -> Result<Vec<TaskResult>, Failure> {
+fn kept(out: &Path, model: &ModelRecord) -> Result<Option<Results>, Failure> {
     if !out.join(record::RESULTS).exists() {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     let results = record::read_results(out)?;
     let same = results.model.hash == model.hash && results.model.precision == model.precision;
     if !same {
         return Err(Failure::bad_input(format!(
-            "{} holds results of another model ({}); give another --out",
+            "{} holds results of another model ({}, {}); give another --out",
             out.display(),
-            results.model.path
+            results.model.path,
+            results.model.precision
         )));
     }
-    Ok(results.tasks)
+    Ok(Some(results))
 }
 
 /// The scores for people: each with its error and what a guess scores.

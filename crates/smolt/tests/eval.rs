@@ -3,9 +3,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "../../store/tests/common/mod.rs"]
+mod servers;
 
 use common::{Ran, repository, run, smolt};
 use serde_json::{Value, json};
+use servers::{Object, Reply, Request, Server};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -159,6 +162,101 @@ fn what_is_known_is_not_asked_again_and_other_models_are_refused() {
     let refused = quiz("two", &["--out", "again"]);
     assert_eq!(refused.code, Some(2));
     assert!(refused.err.contains("results of another model"), "{}", refused.err);
+}
+
+#[test]
+fn what_a_folder_holds_of_other_tasks_stays() {
+    quiz("one", &["--formulation", "cloze", "--out", "grown"]).success();
+    quiz("one", &["--formulation", "multiple-choice", "--out", "grown", "--text", "text.jsonl"]).success();
+    let grown = results("grown");
+    assert_eq!((grown["tasks"].as_array().unwrap().len(), grown["texts"].as_array().unwrap().len()), (2, 1));
+    // Asked in another way it is asked anew, in its old place.
+    quiz("one", &["--formulation", "cloze", "--few-shot", "1", "--out", "grown"]).success();
+    let again = results("grown");
+    assert_eq!((&again["tasks"][0]["few_shot"], &again["tasks"][1]), (&json!(1), &grown["tasks"][1]));
+    assert_eq!(again["texts"], grown["texts"]);
+}
+
+#[test]
+fn sampled_answers_say_how_many_are_needed() {
+    let sampled = ["--formulation", "generation", "--samples", "3", "--temperature", "1", "--out", "pilot"];
+    quiz("one", &sampled).success();
+    assert!(
+        samples("pilot", "quiz.generation.jsonl").iter().all(|s| s["written"].as_array().unwrap().len() == 3)
+    );
+    let plan: Value = serde_json::from_str(&eval(&["samples", "pilot", "--json"]).success()).unwrap();
+    assert!(plan[0]["avg_at_k"]["k"] == 3 && plan[0]["plan"]["k"].as_u64().unwrap() >= 1, "{plan}");
+    quiz("one", &["--formulation", "generation", "--out", "greedy"]).success();
+    let refused = eval(&["samples", "greedy"]);
+    assert_eq!(refused.code, Some(2));
+}
+
+#[test]
+fn a_model_that_diverged_is_told_not_scored() {
+    let from = std::fs::read_dir(place().join("one/checkpoints")).unwrap().next().unwrap().unwrap().path();
+    common::copy(&from, &place().join("diverged"));
+    let weights = place().join("diverged/model.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    let at = bytes.len() - 64;
+    bytes[at..].chunks_exact_mut(4).for_each(|value| value.copy_from_slice(&f32::NAN.to_le_bytes()));
+    std::fs::write(&weights, bytes).unwrap();
+    let refused = quiz("diverged", &["--formulation", "cloze"]);
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.err.contains("not a number") && refused.err.contains("quiz"), "{}", refused.err);
+}
+
+/// `datasets/somebody/quiz` with a card, as the Hub has it.
+fn hub(request: &Request) -> Reply {
+    const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+    let card =
+        b"---\nconfigs:\n- config_name: main\n  data_files:\n  - split: test\n    path: deep/t.jsonl\n---\n";
+    let data = std::fs::read(place().join("data/quiz/main/test-00000-of-00001.jsonl")).unwrap();
+    let path = request.path.as_str();
+    let tag = "0123456789012345678901234567890123456789";
+    if path == "/api/datasets/somebody/quiz/revision/main" {
+        return Reply::new(200, format!("{{\"sha\": \"{COMMIT}\"}}"));
+    }
+    if path.starts_with(&format!("/api/datasets/somebody/quiz/tree/{COMMIT}")) {
+        let file = |path: &str, size: usize| json!({"type": "file", "path": path, "size": size, "oid": "x"});
+        return Reply::new(
+            200,
+            json!([file("README.md", card.len()), file("deep/t.jsonl", data.len())]).to_string(),
+        );
+    }
+    let content = match path {
+        path if path.ends_with("/README.md") => card.to_vec(),
+        path if path.ends_with("/deep/t.jsonl") => data,
+        _ => return Reply::new(404, ""),
+    };
+    Object::new(content, tag).answer(request).with("X-Repo-Commit", COMMIT)
+}
+
+#[test]
+fn rows_come_from_the_hub_by_its_card_and_offline_from_folders_alone() {
+    let server = Server::start(hub);
+    let home = tempfile::tempdir().unwrap();
+    let mut command = smolt();
+    command.current_dir(place()).args([
+        "eval",
+        "one",
+        "--task",
+        "quiz.toml",
+        "--formulation",
+        "cloze",
+        "--json",
+    ]);
+    command.env("HF_ENDPOINT", &server.url).env("HF_HOME", home.path()).env("HF_HUB_OFFLINE", "0");
+    for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+        command.env_remove(name);
+    }
+    let found: Value = serde_json::from_str(&Ran::of(command).success()).unwrap();
+    let data = &found["tasks"][0]["dataset"];
+    assert_eq!(
+        (&data["rows"], &data["revision"]),
+        (&json!(30), &json!("0123456789abcdef0123456789abcdef01234567"))
+    );
+    quiz("one", &["--formulation", "cloze", "--out", "local"]).success();
+    assert_eq!(results("local")["tasks"][0]["dataset"]["hash"], data["hash"], "the same rows");
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! A model in memory, read from a Hugging Face folder.
 
 use super::{
-    Continuation, Finish, Generated, Model, ModelError, OnDone, Prompt, Request, Scored, TextScore, Writing,
+    Continuation, Finish, Generated, Heard, Model, ModelError, OnDone, Prompt, Request, Scored, TextScore,
+    Writing,
 };
 use smolt_infer::sampling::Sampling;
-use smolt_infer::{Choice, Decoder, Question, Settings, generate, rolling, score};
+use smolt_infer::{Choice, Decoder, Question, Said, Settings, generate, rolling, score};
 use smolt_model::Transformer;
 use smolt_tensor::Cpu;
 use smolt_tensor::gemm::Precision;
@@ -139,20 +140,20 @@ impl Model for LocalModel<'_> {
         let (questions, dropped): (Vec<Question>, Vec<usize>) = posed.into_iter().unzip();
         let longest = questions.iter().map(Question::room).max().unwrap_or(1);
         let mut done = 0;
-        let scores = score(&mut self.decoder(longest), &questions, |_, _| {
-            done += 1;
-            on_done(done);
-        })?;
-        let continuation = |choice: Choice| Continuation {
+        let continuation = |choice: &Choice| Continuation {
             log_likelihood: choice.log_likelihood,
             tokens: choice.tokens.len(),
             greedy: choice.greedy,
         };
+        let scores = score(&mut self.decoder(longest), &questions, |at, choices| {
+            done += 1;
+            on_done(done, Heard::Scored(at, &choices.iter().map(continuation).collect::<Vec<_>>()));
+        })?;
         Ok(scores
             .into_iter()
             .zip(dropped)
             .map(|(choices, dropped_tokens)| Scored {
-                continuations: choices.into_iter().map(continuation).collect(),
+                continuations: choices.iter().map(continuation).collect(),
                 dropped_tokens,
             })
             .collect())
@@ -164,7 +165,8 @@ impl Model for LocalModel<'_> {
         writing: &Writing,
         on_done: OnDone<'_>,
     ) -> Result<Vec<Vec<Generated>>, ModelError> {
-        let mut encoded = Vec::with_capacity(prompts.len() * writing.samples);
+        let samples = writing.samples.max(1);
+        let mut encoded = Vec::with_capacity(prompts.len() * samples);
         let mut dropped = Vec::with_capacity(prompts.len());
         for prompt in prompts {
             let (text, templated) = self.text(prompt)?;
@@ -173,7 +175,7 @@ impl Model for LocalModel<'_> {
                 tokens.push(self.prefix_token()?);
             }
             dropped.push(self.cut(&mut tokens, writing.max_tokens.saturating_sub(1))?);
-            encoded.extend(std::iter::repeat_n(tokens, writing.samples));
+            encoded.extend(std::iter::repeat_n(tokens, samples));
         }
         let settings = Settings {
             max_tokens: writing.max_tokens,
@@ -183,34 +185,39 @@ impl Model for LocalModel<'_> {
         };
         let mut texts = vec![String::new(); encoded.len()];
         let mut streams: Vec<_> = encoded.iter().map(|_| self.tokenizer.stream_decoder()).collect();
-        let mut ended = 0;
+        let mut written: Vec<Option<Generated>> = vec![None; encoded.len()];
+        let mut tokens = vec![0; encoded.len()];
+        let mut done = 0;
         let longest = encoded.iter().map(Vec::len).max().unwrap_or(0) + writing.max_tokens;
-        let answers = generate(&mut self.decoder(longest), &encoded, &settings, |prompt, token| {
-            texts[prompt].push_str(&streams[prompt].push(token));
-            match cut_at_stop(&mut texts[prompt], &writing.stop) {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
+        generate(&mut self.decoder(longest), &encoded, &settings, |at, said| match said {
+            Said::Token(token) => {
+                tokens[at] += 1;
+                texts[at].push_str(&streams[at].push(token));
+                match cut_at_stop(&mut texts[at], &writing.stop) {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
             }
-        })?;
-        let mut all = answers.into_iter().zip(texts).zip(streams);
-        let mut answers = Vec::with_capacity(prompts.len());
-        for dropped_tokens in dropped {
-            let of_prompt = all.by_ref().take(writing.samples).map(|((answer, mut text), mut stream)| {
-                let finish = match answer.finish {
+            Said::End(finish) => {
+                let prompt = at / samples;
+                let mut text = std::mem::take(&mut texts[at]);
+                let finish = match finish {
                     smolt_infer::Finish::Stop => Finish::EndToken,
                     smolt_infer::Finish::Caller => Finish::StopString,
                     smolt_infer::Finish::Length => Finish::Length,
                 };
                 if finish != Finish::StopString {
-                    text.push_str(&stream.finish());
+                    text.push_str(&streams[at].finish());
                 }
-                Generated { text, finish, tokens: answer.tokens.len(), dropped_tokens }
-            });
-            answers.push(of_prompt.collect());
-            ended += 1;
-            on_done(ended);
-        }
-        Ok(answers)
+                done += 1;
+                let answer = Generated { text, finish, tokens: tokens[at], dropped_tokens: dropped[prompt] };
+                on_done(done / samples, Heard::Written(prompt, &answer));
+                written[at] = Some(answer);
+                ControlFlow::Continue(())
+            }
+        })?;
+        let all: Vec<Generated> = written.into_iter().flatten().collect();
+        Ok(all.chunks(samples).map(<[Generated]>::to_vec).collect())
     }
 
     fn read(&mut self, texts: &[String], on_done: OnDone<'_>) -> Result<Vec<TextScore>, ModelError> {
@@ -221,7 +228,7 @@ impl Model for LocalModel<'_> {
         let logs = rolling(&mut self.decoder(longest), prefix, &encoded, |tokens| {
             done += tokens;
             // Progress is told in texts; tokens are what takes time.
-            on_done(texts.len() * done / total.max(1));
+            on_done(texts.len() * done / total.max(1), Heard::Nothing);
         })?;
         let score = |(text, logs): (&String, Vec<f32>)| TextScore {
             log_likelihood: logs.iter().map(|&ln| f64::from(ln)).sum(),

@@ -121,8 +121,19 @@ impl ExitKind for ModelError {
     }
 }
 
-/// Called with the number of requests that are done.
-pub type OnDone<'a> = &'a mut dyn FnMut(usize);
+/// What came of a request, where the model can tell while it works.
+#[derive(Clone, Copy, Debug)]
+pub enum Heard<'a> {
+    /// Nothing is told of it.
+    Nothing,
+    /// The request with this number has these likelihoods.
+    Scored(usize, &'a [Continuation]),
+    /// The prompt with this number has this answer, perhaps one of several.
+    Written(usize, &'a Generated),
+}
+
+/// Called with the number of requests that are done, and what came of one.
+pub type OnDone<'a> = &'a mut dyn FnMut(usize, Heard<'_>);
 
 /// Something that can be evaluated.
 pub trait Model {

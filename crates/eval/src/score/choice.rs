@@ -66,7 +66,7 @@ pub struct Picked {
 /// Picks the best candidate under every normalisation that there are numbers for.
 pub fn pick(item: &Item, scored: &[Continuation], unconditional: Option<&[Continuation]>) -> Picked {
     let best = |by: Normalisation| {
-        // Where the candidate lies in the prompt, all continuations are the same text; letters measure as letters.
+        // Letters measure as letters; where the candidate lies in the prompt, all continuations are the same text.
         let measured = if item.questions.len() > 1 { &item.choices } else { &item.continuations };
         let value = |i: usize| by.score(&scored[i], unconditional.and_then(|u| u.get(i)), &measured[i]);
         (1..scored.len()).fold(0, |best, i| if value(i) > value(best) { i } else { best })

@@ -2,20 +2,9 @@
 //! can use them, free generation after post-training.
 
 use super::Score;
+use crate::task::Formulation;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-
-/// How a task is put to a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Formulation {
-    /// CF: likelihood of each answer, options not shown.
-    Cloze,
-    /// MCF: options shown with letters, likelihood of each letter.
-    MultipleChoice,
-    /// FG: free generation.
-    Generative,
-}
 
 /// What the model is being trained for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,15 +118,15 @@ impl fmt::Display for Warning {
 
 /// What to use for a model in this situation. What was measured decides; size and tokens only say when to try.
 pub fn advise(situation: &Situation) -> Advice {
-    use Formulation::{Cloze, Generative, MultipleChoice};
+    use Formulation::{Cloze, Generation, MultipleChoice};
     let expected = mcf_expected_at(situation.parameters);
     let due = expected.is_some_and(|tokens| situation.tokens >= tokens);
     let understood = situation.mcf.map(|mcf| mcf.understood());
     let (primary, also, reason) = match (situation.phase, understood) {
         (Phase::PostTraining, Some(false)) => {
-            (Generative, vec![Cloze], "post-trained models answer freely; letters are not understood")
+            (Generation, vec![Cloze], "post-trained models answer freely; letters are not understood")
         }
-        (Phase::PostTraining, _) => (Generative, vec![MultipleChoice], "post-trained models answer freely"),
+        (Phase::PostTraining, _) => (Generation, vec![MultipleChoice], "post-trained models answer freely"),
         (Phase::Ablation, Some(true)) => (
             Cloze,
             vec![MultipleChoice],
@@ -171,8 +160,8 @@ pub fn check(used: Formulation, situation: &Situation) -> Vec<Warning> {
         (Formulation::MultipleChoice, _, None) => vec![Warning::McfUnmeasured],
         (Formulation::MultipleChoice, _, Some(mcf)) if !mcf.above_chance() => vec![Warning::McfAtChance],
         (Formulation::MultipleChoice, _, Some(mcf)) if !mcf.quiet() => vec![Warning::McfNoisy],
-        (Formulation::Generative, Phase::Ablation, _) => vec![Warning::GenerativeInAblation],
-        (Formulation::Generative, Phase::Pretraining, _) => vec![Warning::GenerativeBeforePostTraining],
+        (Formulation::Generation, Phase::Ablation, _) => vec![Warning::GenerativeInAblation],
+        (Formulation::Generation, Phase::Pretraining, _) => vec![Warning::GenerativeBeforePostTraining],
         _ => vec![],
     }
 }
@@ -201,7 +190,7 @@ mod tests {
 
     #[test]
     fn measured_signal_decides() {
-        use Formulation::{Cloze, Generative, MultipleChoice};
+        use Formulation::{Cloze, Generation, MultipleChoice};
         let primary = |s: &Situation| advise(s).primary;
         assert_eq!(primary(&at(Phase::Ablation, 30_000_000_000, None)), Cloze);
         assert_eq!(primary(&at(Phase::Ablation, 30_000_000_000, mcf(0.5, None))), Cloze);
@@ -211,7 +200,7 @@ mod tests {
             MultipleChoice
         );
         assert_eq!(primary(&at(Phase::Pretraining, 9_000_000_000_000, mcf(0.35, Some(10.0)))), Cloze);
-        assert_eq!(primary(&at(Phase::PostTraining, 0, None)), Generative);
+        assert_eq!(primary(&at(Phase::PostTraining, 0, None)), Generation);
     }
 
     #[test]
@@ -229,19 +218,19 @@ mod tests {
 
     #[test]
     fn warnings_name_what_is_used_too_early() {
-        use Formulation::{Cloze, Generative, MultipleChoice};
+        use Formulation::{Cloze, Generation, MultipleChoice};
         let ablation = |mcf| at(Phase::Ablation, 1, mcf);
         assert_eq!(check(MultipleChoice, &ablation(None)), [Warning::McfUnmeasured]);
         assert_eq!(check(MultipleChoice, &ablation(mcf(0.27, None))), [Warning::McfAtChance]);
         assert_eq!(check(MultipleChoice, &ablation(mcf(0.27, Some(2.0)))), [Warning::McfAtChance]);
         assert_eq!(check(MultipleChoice, &ablation(mcf(0.5, Some(2.0)))), [Warning::McfNoisy]);
         assert!(check(MultipleChoice, &ablation(mcf(0.5, Some(40.0)))).is_empty());
-        assert_eq!(check(Generative, &ablation(None)), [Warning::GenerativeInAblation]);
+        assert_eq!(check(Generation, &ablation(None)), [Warning::GenerativeInAblation]);
         assert_eq!(
-            check(Generative, &at(Phase::Pretraining, 1, None)),
+            check(Generation, &at(Phase::Pretraining, 1, None)),
             [Warning::GenerativeBeforePostTraining]
         );
-        assert!(check(Generative, &at(Phase::PostTraining, 1, None)).is_empty());
+        assert!(check(Generation, &at(Phase::PostTraining, 1, None)).is_empty());
         assert!(check(Cloze, &ablation(None)).is_empty());
         assert!(Warning::McfAtChance.to_string().contains("cloze"));
         // A score that is no number is not above chance.

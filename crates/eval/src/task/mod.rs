@@ -291,9 +291,14 @@ impl ExitKind for TaskError {
 }
 
 impl Task {
-    /// Reads a task file; `sets` are `key=value` overrides.
+    /// Reads a task file; `sets` are `key=value` overrides. A data set that lies beside the file is found there.
     pub fn load(path: &Path, sets: &[String]) -> Result<Task, TaskError> {
-        Task::of(Document::load(path)?, sets)
+        let mut task = Task::of(Document::load(path)?, sets)?;
+        let beside = path.with_file_name("").join(&task.dataset.path);
+        if !task.dataset.path.contains("://") && beside.exists() {
+            task.dataset.path = beside.display().to_string();
+        }
+        Ok(task)
     }
 
     /// Reads a task from memory; `name` stands in errors.

@@ -277,8 +277,6 @@ impl Poser<'_> {
         posed.questions = vec![self.engine.render(field, &form.prompt, &self.variables(row, &others))?];
         posed.delimiter.clone_from(&form.delimiter);
         posed.continuations = ('A'..='Z').take(posed.choices.len()).map(String::from).collect();
-        // The letters are the candidates, so they are what is measured, not the options beside them.
-        posed.choices.clone_from(&posed.continuations);
         Ok(())
     }
 
@@ -299,6 +297,13 @@ impl Poser<'_> {
     }
 
     fn right_candidate(&self, posed: &Item, columns: &Value) -> Result<usize, String> {
+        if posed.choices.len() != posed.continuations.len() {
+            return Err(format!(
+                "{} choices for {} prompts; `item.choices` and `item.prompts` go together",
+                posed.choices.len(),
+                posed.continuations.len()
+            ));
+        }
         let (count, source) =
             (posed.continuations.len(), self.task.item.answer.as_deref().unwrap_or_default());
         if !(2..=26).contains(&count) {

@@ -119,6 +119,19 @@ fn wrong_rows_are_named_with_task_split_and_row() {
 }
 
 #[test]
+fn candidates_and_prompts_that_do_not_go_together_are_refused() {
+    let text = "name = \"t\"\n[dataset]\npath = \"x\"\n[item]\nprompts = \"prompts\"\ncontinuation = \"c\"\n\
+                choices = \"choices\"\nanswer = \"0\"\n[cloze]\n";
+    let task = Task::parse("t.toml", text.as_bytes(), &[]).unwrap();
+    let said =
+        |row| pose(&task, Formulation::Cloze, &rows(&[row]), None).map(drop).map_err(|e| e.to_string());
+    assert_eq!(said(json!({"prompts": ["a", "b"], "choices": ["a", "b"]})), Ok(()));
+    let error = said(json!({"prompts": ["a", "b"], "choices": ["a"]})).unwrap_err();
+    assert!(error.contains("1 choices for 2 prompts"), "{error}");
+    assert!(said(json!({"prompts": [], "choices": []})).is_err());
+}
+
+#[test]
 fn rows_that_do_not_count_are_left_out() {
     let mut task = arc("");
     task.dataset.filter = Some("choices.text | length == 2".into());

@@ -6,7 +6,7 @@ use crate::model_folder::ModelFolder;
 use crate::{Outcome, output};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
-use smolt_infer::generate;
+use smolt_infer::{Said, generate};
 use smolt_run::error::Failure;
 use smolt_tensor::gemm::Precision;
 use smolt_text::template::Message;
@@ -59,9 +59,11 @@ pub(crate) fn run(args: Args) -> Outcome {
         }
         let mut stream = folder.tokenizer.stream_decoder();
         let mut out = std::io::stdout().lock();
-        let answer = generate(&mut decoder, &[prompt], &settings, |_, token| {
-            let _ = write!(out, "{}", stream.push(token));
-            let _ = out.flush();
+        let answer = generate(&mut decoder, &[prompt], &settings, |_, said| {
+            if let Said::Token(token) = said {
+                let _ = write!(out, "{}", stream.push(token));
+                let _ = out.flush();
+            }
             ControlFlow::Continue(())
         });
         drop(out);

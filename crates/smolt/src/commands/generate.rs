@@ -5,7 +5,7 @@ use crate::model_folder::ModelFolder;
 use crate::{Outcome, output};
 use serde_json::json;
 use smolt_infer::sampling::Sampling;
-use smolt_infer::{Decoder, Finish, Row, Settings, generate};
+use smolt_infer::{Decoder, Finish, Row, Said, Settings, generate};
 use smolt_model::safetensors::{self, Store};
 use smolt_run::error::Failure;
 use smolt_tensor::gemm::Precision;
@@ -77,8 +77,8 @@ pub(crate) fn run(args: Args) -> Outcome {
     let settings = args.sampling.settings(folder.stop_tokens());
     let mut stream = folder.tokenizer.stream_decoder();
     let mut out = std::io::stdout().lock();
-    let answer = generate(&mut decoder, std::slice::from_ref(&prompt), &settings, |_, token| {
-        if !args.json {
+    let answer = generate(&mut decoder, std::slice::from_ref(&prompt), &settings, |_, said| {
+        if let (Said::Token(token), false) = (said, args.json) {
             let _ = write!(out, "{}", stream.push(token));
             let _ = out.flush();
         }

@@ -7,7 +7,7 @@
 mod answer;
 mod echo;
 
-use super::{Generated, Model, ModelError, OnDone, Prompt, Request, Scored, TextScore, Writing};
+use super::{Generated, Heard, Model, ModelError, OnDone, Prompt, Request, Scored, TextScore, Writing};
 use echo::Echo;
 use serde_json::{Value, json};
 use smolt_store::{Address, Error, Store, Why};
@@ -209,7 +209,7 @@ impl ServerModel {
                         }
                     }
                 }
-                on_done(done + 1);
+                on_done(done + 1, Heard::Nothing);
             }
         });
         let lost = || ModelError::Server("a request got lost".into());
@@ -315,7 +315,8 @@ impl Model for ServerModel {
             })
             .collect();
         // Progress counts requests; answers come in any order, so a request counts when as many answers are there.
-        let mut told = |answers: usize| on_done(ends.partition_point(|&end| end <= answers));
+        let mut told =
+            |answers: usize, heard: Heard<'_>| on_done(ends.partition_point(|&end| end <= answers), heard);
         let answers = self.all(&questions, &mut told, |(prompt, continuation)| {
             let whole = format!("{prompt}{continuation}");
             // White space at the end of the prompt belongs to the continuation, as in a model of our own.

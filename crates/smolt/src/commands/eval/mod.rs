@@ -10,6 +10,7 @@ mod rank;
 mod replicate;
 pub(crate) mod report;
 mod ruler;
+mod samples;
 pub(crate) mod server;
 mod signal;
 mod subset;
@@ -43,6 +44,8 @@ pub(crate) enum Action {
     Signal(signal::Args),
     /// Rank models by how many others they beat
     Rank(rank::Args),
+    /// Say how often to sample each question for a wanted error
+    Samples(samples::Args),
     /// Choose a small part of a task that ranks models as the whole does
     Subset(subset::Args),
     /// List the built-in tasks and suites
@@ -258,6 +261,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         Some(Action::Compare(args)) => compare::run(&args),
         Some(Action::Signal(args)) => signal::run(&args),
         Some(Action::Rank(args)) => rank::run(&args),
+        Some(Action::Samples(args)) => samples::run(&args),
         Some(Action::Subset(args)) => subset::run(&args),
         Some(Action::Ruler(args)) => ruler::run(&args),
         Some(Action::Tasks(args)) => tasks::run(&args),

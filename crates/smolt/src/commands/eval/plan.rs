@@ -109,28 +109,20 @@ impl When {
         };
         let situation = Situation { phase, parameters, tokens, mcf: letters };
         let advice = schedule::advise(&situation);
-        let advised = |f: schedule::Formulation| advice.primary == f || advice.also.contains(&f);
-        let due = |at: Option<u64>, advised: bool| at.map_or(advised, |at| tokens >= at);
-        let asked = |formulation: &Formulation| match formulation {
+        let advised = |f: &Formulation| advice.primary == *f || advice.also.contains(f);
+        let due = |at: Option<u64>, f: &Formulation| at.map_or_else(|| advised(f), |at| tokens >= at);
+        let understood = letters.is_some_and(|letters| letters.understood());
+        let asked = |f: &Formulation| match f {
             Formulation::Cloze => true,
-            Formulation::MultipleChoice => {
-                let understood = letters.is_some_and(|letters| letters.understood());
-                understood
-                    || due(self.multiple_choice_at_tokens, advised(schedule::Formulation::MultipleChoice))
-            }
-            Formulation::Generation => {
-                due(self.generation_at_tokens, advised(schedule::Formulation::Generative))
-            }
+            Formulation::MultipleChoice => understood || due(self.multiple_choice_at_tokens, f),
+            Formulation::Generation => due(self.generation_at_tokens, f),
         };
         let formulations: Vec<Formulation> = task.formulations().into_iter().filter(asked).collect();
         let warnings = formulations.iter().flat_map(|formulation| {
-            let used = match formulation {
-                Formulation::Cloze => schedule::Formulation::Cloze,
-                Formulation::MultipleChoice => schedule::Formulation::MultipleChoice,
-                Formulation::Generation => schedule::Formulation::Generative,
-            };
             let name = format!("{}.{}", task.name, formulation.name());
-            schedule::check(used, &situation).into_iter().map(move |warning| format!("{name}: {warning}"))
+            schedule::check(*formulation, &situation)
+                .into_iter()
+                .map(move |warning| format!("{name}: {warning}"))
         });
         (formulations.clone(), warnings.collect())
     }

@@ -178,7 +178,7 @@ impl Session<'_, '_> {
             true => Progress::hidden(),
             false => Progress::new(prompts.len() as u64, &label),
         };
-        let answers = self.model.write(&prompts, &writing, &mut |done| progress.set(done as u64, ""))?;
+        let answers = self.model.write(&prompts, &writing, &mut |done, _| progress.set(done as u64, ""))?;
         progress.finish();
         let scored = items.into_iter().zip(answers.into_iter().flatten()).map(|(item, generated)| {
             let score = kind.score(&generated.text, &item.answers);

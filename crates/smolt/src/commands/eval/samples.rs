@@ -1,0 +1,93 @@
+//! `smolt eval samples`: how often to sample each question for a wanted error, from a pilot (spec PEV-06).
+
+use crate::{Outcome, output};
+use serde::Serialize;
+use smolt_eval::record;
+use smolt_eval::stats::Score;
+use smolt_eval::stats::avg_at_k::{AvgAtK, Plan, Tries, avg_at_k, pass_at_k, plan};
+use smolt_eval::task::Formulation;
+use smolt_run::error::Failure;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Results of a pilot: a folder that `smolt eval --samples 4 --temperature 0.6 --out` wrote
+    results: PathBuf,
+    /// Wanted standard error of sampling, 0 to 1
+    #[arg(long, default_value_t = 0.01)]
+    stderr: f64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Planned {
+    task: String,
+    metric: String,
+    avg_at_k: AvgAtK,
+    /// Share of questions that some answer of the pilot's k solves.
+    pass_at_k: Score,
+    plan: Plan,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let results = record::read_results(&args.results)?;
+    let mut planned = Vec::new();
+    for task in results.tasks.iter().filter(|task| task.how.formulation == Formulation::Generation) {
+        let samples =
+            record::read_samples(&record::samples_path(&args.results, &task.task, task.how.formulation))?;
+        let metric = &task.scores.primary;
+        let tries: Vec<Tries> = samples
+            .iter()
+            .map(|sample| {
+                let right = |w: &&smolt_eval::evaluate::Written| {
+                    w.judged.iter().any(|judged| judged.metric == *metric && judged.value >= 1.0)
+                };
+                let solved = sample.written.iter().filter(right).count();
+                Tries { solved: solved as u32, of: sample.written.len() as u32 }
+            })
+            .collect();
+        let fewest = tries.iter().map(|tries| tries.of).min().unwrap_or(0);
+        planned.push(Planned {
+            task: task.task.clone(),
+            metric: metric.clone(),
+            avg_at_k: avg_at_k(&tries)?,
+            pass_at_k: pass_at_k(&tries, fewest)?,
+            plan: plan(&tries, args.stderr)?,
+        });
+    }
+    if planned.is_empty() {
+        return Err(Failure::bad_input(format!(
+            "{}: no task was asked for free answers; ask with --formulation generation --samples 4 --temperature 0.6",
+            args.results.display()
+        )));
+    }
+    if args.json {
+        output::json(&planned);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let percent = |x: f64| format!("{:.2}", 100.0 * x);
+    let row = |of: &Planned| {
+        vec![
+            of.task.clone(),
+            of.avg_at_k.k.map_or("-".into(), |k| k.to_string()),
+            percent(of.avg_at_k.score.value),
+            of.avg_at_k.sampling_stderr.map_or("-".into(), percent),
+            of.avg_at_k.items_stderr.map_or("-".into(), percent),
+            percent(of.pass_at_k.value),
+            of.plan.k.to_string(),
+            percent(of.plan.stderr),
+        ]
+    };
+    let header = ["task", "k", "avg@k", "± sampling", "± items", "pass@k", "k wanted", "± both then"];
+    output::line(output::table(&header, &planned.iter().map(row).collect::<Vec<_>>()));
+    for of in planned.iter().filter(|of| of.plan.items_dominate) {
+        output::line(format_args!(
+            "{}: more samples do not bring the whole error below that; more items would",
+            of.task
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
