@@ -1,69 +1,41 @@
 //! What a score must beat: chance and the most frequent answer.
 
-use crate::items::Item;
 use crate::stats::{Formula, Score};
-use crate::task::pose;
+use crate::task::pose::Item;
 use std::collections::BTreeMap;
 
-/// A question with candidates.
-pub trait Choosing {
-    /// The candidates.
-    fn candidates(&self) -> &[String];
-    /// The right one.
-    fn right(&self) -> Option<usize>;
-}
-
-impl Choosing for Item {
-    fn candidates(&self) -> &[String] {
-        &self.choices
-    }
-
-    fn right(&self) -> Option<usize> {
-        Some(self.answer)
-    }
-}
-
-impl Choosing for pose::Item {
-    fn candidates(&self) -> &[String] {
-        &self.continuations
-    }
-
-    fn right(&self) -> Option<usize> {
-        self.answer
-    }
-}
-
 /// Expected accuracy of a uniform guess.
-pub fn chance(items: &[impl Choosing]) -> Score {
+pub fn chance(items: &[Item]) -> Score {
     let n = items.len();
-    let value = items.iter().map(|i| 1.0 / i.candidates().len().max(1) as f64).sum::<f64>() / n.max(1) as f64;
+    let value =
+        items.iter().map(|i| 1.0 / i.continuations.len().max(1) as f64).sum::<f64>() / n.max(1) as f64;
     let stderr = (value * (1.0 - value) / n.max(1) as f64).sqrt();
     Score { value, stderr, n, formula: Formula::Binomial }
 }
 
 /// Accuracy of always picking the candidate that is most often right in the other items: the strongest
 /// guess that ignores the question. An item does not count for itself, else a rare answer gives itself away.
-pub fn most_frequent_answer(items: &[impl Choosing]) -> Score {
-    most_frequent(items, |item, choice| item.candidates()[choice].as_str())
+pub fn most_frequent_answer(items: &[Item]) -> Score {
+    most_frequent(items, |item, choice| item.continuations[choice].as_str())
 }
 
 /// Accuracy of always picking the place among the candidates that is most often right in the other items.
-pub fn most_frequent_place(items: &[impl Choosing]) -> Score {
+pub fn most_frequent_place(items: &[Item]) -> Score {
     most_frequent(items, |_, choice| choice)
 }
 
-fn most_frequent<'a, I: Choosing, K: Ord>(items: &'a [I], key: impl Fn(&'a I, usize) -> K) -> Score {
+fn most_frequent<'a, K: Ord>(items: &'a [Item], key: impl Fn(&'a Item, usize) -> K) -> Score {
     let mut counts: BTreeMap<K, usize> = BTreeMap::new();
-    for (item, answer) in items.iter().filter_map(|item| Some((item, item.right()?))) {
+    for (item, answer) in items.iter().filter_map(|item| Some((item, item.answer?))) {
         *counts.entry(key(item, answer)).or_default() += 1;
     }
     Score::of(items.iter().map(|item| {
         let often = |choice: usize| {
-            let own = usize::from(item.right() == Some(choice));
+            let own = usize::from(item.answer == Some(choice));
             counts.get(&key(item, choice)).copied().unwrap_or(0).saturating_sub(own)
         };
         let better = |best: usize, choice: usize| if often(choice) > often(best) { choice } else { best };
-        item.right() == Some((1..item.candidates().len()).fold(0, better))
+        item.answer == Some((1..item.continuations.len()).fold(0, better))
     }))
 }
 
@@ -72,17 +44,8 @@ mod tests {
     use super::*;
 
     fn item(choices: &[&str], answer: usize) -> Item {
-        let choices = choices.iter().map(ToString::to_string).collect();
-        let text = String::new();
-        Item {
-            id: text.clone(),
-            skill: text.clone(),
-            prompt: text.clone(),
-            choices,
-            answer,
-            answer_text: text,
-            chat: vec![],
-        }
+        let continuations = choices.iter().map(ToString::to_string).collect();
+        Item { continuations, answer: Some(answer), ..Item::asking("q") }
     }
 
     #[test]

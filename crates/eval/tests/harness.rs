@@ -85,15 +85,16 @@ fn the_right_answer_is_that_of_the_harness() {
     }
 }
 
-/// Normalising by length must not prefer the letter of a long option.
+/// The letters are what is scored; the options stay known, for contamination and for checks.
 #[test]
-fn of_shown_options_the_letters_are_measured() {
+fn of_shown_options_letters_are_scored() {
     let row = serde_json::json!({
         "goal": "To dry a shirt,", "sol1": "hang it up in the sun for as long as it takes", "sol2": "eat it", "label": 0
     });
     let rows = [row.as_object().unwrap().clone()];
     let items = pose(&builtin("piqa", &[]).unwrap(), Formulation::MultipleChoice, &rows, None).unwrap();
-    assert_eq!((items[0].choices.join(" "), items[0].continuations.join(" ")), ("A B".into(), "A B".into()));
+    assert_eq!(items[0].continuations, ["A", "B"]);
+    assert_eq!(items[0].choices[1], "eat it");
     assert!(items[0].prompt(0).contains("\nB. eat it\n"));
 }
 

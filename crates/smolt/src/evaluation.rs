@@ -9,7 +9,7 @@ use crate::output;
 use smolt_eval::dataset::{self, Loaded};
 use smolt_eval::evaluate::{How, evaluate, summarise};
 use smolt_eval::lm_eval;
-use smolt_eval::model::local::{Bos, LocalModel};
+use smolt_eval::model::local::LocalModel;
 use smolt_eval::model::{Model, Prompt};
 use smolt_eval::reading::{self, Reading};
 use smolt_eval::record::{self, ModelRecord, Results, TaskResult};
@@ -27,8 +27,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Sequences that share the cache.
-const SLOTS: usize = 16;
+/// Sequences that share a model's cache.
+pub(crate) const SLOTS: usize = 16;
 
 /// Words of the n-grams by which contamination is told: FineMath's and open-r1's.
 const LENGTHS: [u32; 2] = [13, 8];
@@ -240,7 +240,7 @@ fn write_lm_eval(out: &Path, results: &Results) -> Result<(), Failure> {
     Ok(())
 }
 
-fn ask(
+pub(crate) fn ask(
     task: &Task,
     items: &[Item],
     how: &How,
@@ -290,10 +290,7 @@ pub(crate) fn local<'a>(
         weights: &folder.loaded.weights,
         precision,
         slots: SLOTS,
-        tokenizer: &folder.tokenizer,
-        template,
-        bos: Bos::Tokenizer,
-        end_tokens: folder.stop_tokens(),
+        encoder: folder.encoder(template),
     }
 }
 

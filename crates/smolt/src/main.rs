@@ -5,12 +5,12 @@ mod contamination;
 mod curation;
 mod device;
 mod during_training;
-mod evaluate;
 mod evaluation;
 mod model_folder;
 mod output;
 mod pipeline;
 mod report;
+mod skills;
 
 use clap::{Parser, Subcommand};
 use smolt_run::error::Failure;

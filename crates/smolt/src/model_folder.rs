@@ -1,5 +1,6 @@
 //! A folder that holds a model, its tokenizer and its chat template.
 
+use smolt_eval::model::encoder::Encoder;
 use smolt_infer::Decoder;
 use smolt_model::folder::Loaded;
 use smolt_run::error::Failure;
@@ -45,6 +46,11 @@ impl ModelFolder {
     /// Tokens that end an answer: the configuration's end-of-sequence tokens.
     pub(crate) fn stop_tokens(&self) -> Vec<u32> {
         self.loaded.model.config().eos_token_id.clone()
+    }
+
+    /// From text to this model's tokens.
+    pub(crate) fn encoder<'a>(&'a self, template: Option<&'a ChatTemplate>) -> Encoder<'a> {
+        Encoder { tokenizer: &self.tokenizer, template, end_tokens: self.stop_tokens() }
     }
 
     /// Room for `slots` sequences of up to `capacity` tokens.

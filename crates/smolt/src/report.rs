@@ -1,8 +1,8 @@
 //! The HTML report: one file, no scripts, readable in light and dark mode.
 
-use crate::evaluate::{Sample, Scores, SkillScores};
 use crate::model_folder::ModelFolder;
 use crate::output::{bytes, thousands};
+use crate::skills::{Sample, Scores, SkillScores};
 use serde_json::Value;
 use smolt_eval::stats::Score;
 use smolt_infer::sampling::Sampling;

@@ -216,13 +216,19 @@ fn model_folders() {
         "empty_prompt",
         place.fails_with(&["generate", "--prompt", "", "--model", &model.to_string()])
     );
-    assert_snapshot!("no_items", place.fails(&format!("eval {model} --items DIR/none")));
+    assert_snapshot!(
+        "no_items",
+        place.fails(&format!("eval {model} --task tinytown --set dataset.path=DIR/none"))
+    );
     assert_snapshot!(
         "too_many_tokens",
         place.fails(&format!("generate --model {model} --prompt Tom --max-tokens 4294967295"))
     );
     place.write("items/skill.jsonl", "{}\n");
-    assert_snapshot!("items_of_another_kind", place.fails(&format!("eval {model} --items DIR/items")));
+    assert_snapshot!(
+        "items_of_another_kind",
+        place.fails(&format!("eval {model} --task tinytown --set dataset.path=DIR/items"))
+    );
 }
 
 impl Place {

@@ -212,7 +212,7 @@ fn hub(request: &Request) -> Reply {
         b"---\nconfigs:\n- config_name: main\n  data_files:\n  - split: test\n    path: deep/t.jsonl\n---\n";
     let data = std::fs::read(place().join("data/quiz/main/test-00000-of-00001.jsonl")).unwrap();
     let path = request.path.as_str();
-    let tag = "0123456789012345678901234567890123456789";
+    let tag = |digit: &str| digit.repeat(40);
     if path == "/api/datasets/somebody/quiz/revision/main" {
         return Reply::new(200, format!("{{\"sha\": \"{COMMIT}\"}}"));
     }
@@ -223,12 +223,12 @@ fn hub(request: &Request) -> Reply {
             json!([file("README.md", card.len()), file("deep/t.jsonl", data.len())]).to_string(),
         );
     }
-    let content = match path {
-        path if path.ends_with("/README.md") => card.to_vec(),
-        path if path.ends_with("/deep/t.jsonl") => data,
+    let (content, tag) = match path {
+        path if path.ends_with("/README.md") => (card.to_vec(), tag("1")),
+        path if path.ends_with("/deep/t.jsonl") => (data, tag("2")),
         _ => return Reply::new(404, ""),
     };
-    Object::new(content, tag).answer(request).with("X-Repo-Commit", COMMIT)
+    Object::new(content, &tag).answer(request).with("X-Repo-Commit", COMMIT)
 }
 
 #[test]

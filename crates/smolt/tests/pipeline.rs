@@ -209,17 +209,42 @@ fn generate_prints_json_and_dumps_logits() {
 }
 
 #[test]
-fn eval_prints_json() {
+fn tinytown_is_a_task_like_others() {
     let mut command = smolt();
-    command.args(["eval", "--json", "--items-per-skill", "2", "--multiple-choice"]).arg(model());
-    command.arg("--items").arg(first_light().join("tinytown/test"));
-    let scores: Value = serde_json::from_str(&Ran::of(command).success()).unwrap();
-    assert_eq!(scores["skills"].as_array().unwrap().len(), 10);
-    for score in ["cloze", "multiple_choice", "chance", "most_frequent"] {
-        let score = &scores["macro_average"][score];
+    command.args(["eval", "--json", "--limit", "20", "--task", "tinytown"]).arg(model());
+    command.arg("--set").arg(format!("dataset.path={}", first_light().join("tinytown/test").display()));
+    let results: Value = serde_json::from_str(&Ran::of(command).success()).unwrap();
+    let tasks = results["tasks"].as_array().unwrap();
+    assert_eq!(tasks.len(), 3, "in three formulations");
+    for scores in tasks.iter().map(|task| &task["scores"]) {
+        assert_eq!((&scores["items"], scores["subsets"].as_object().unwrap().len()), (&20.into(), 10));
+        let score = &scores["macro_average"][scores["primary"].as_str().unwrap()];
+        assert!((0.0..=1.0).contains(&score["value"].as_f64().unwrap()), "{score}");
+    }
+}
+
+/// The pipeline's `eval` step and `smolt eval` ask the same questions in the same way.
+#[test]
+fn the_pipelines_scores_are_those_of_the_command() {
+    let mut command = smolt();
+    command.args(["eval", "--json", "--task", "tinytown", "--formulation", "cloze", "--precision", "auto"]);
+    command.arg(first_light().join("sft"));
+    let rows = tempfile::tempdir().unwrap();
+    let test = first_light().join("tinytown/test");
+    for file in std::fs::read_dir(test).unwrap().map(|entry| entry.unwrap().path()) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let first: String = text.lines().take(3).map(|line| format!("{line}\n")).collect();
+        std::fs::write(rows.path().join(file.file_name().unwrap()), first).unwrap();
+    }
+    command.arg("--set").arg(format!("dataset.path={}", rows.path().display()));
+    let results: Value = serde_json::from_str(&Ran::of(command).success()).unwrap();
+    let subsets = &results["tasks"][0]["scores"]["subsets"];
+    let scores: Value =
+        serde_json::from_slice(&std::fs::read(first_light().join("eval/scores.json")).unwrap()).unwrap();
+    for skill in scores["skills"].as_array().unwrap() {
+        assert_eq!(skill["cloze"], subsets[skill["skill"].as_str().unwrap()]["accuracy_char"], "{skill}");
         assert!(
-            (0.0..=1.0).contains(&score["value"].as_f64().unwrap()) && score["stderr"].is_number(),
-            "{score}"
+            skill["ngram"].is_object() && skill["untrained"].is_object() && skill["exact_match"].is_object()
         );
     }
 }

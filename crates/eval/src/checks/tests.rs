@@ -144,7 +144,7 @@ fn row(task: &str, i: usize, words: &mut Words) -> Value {
         "tinytown" => {
             let (choices, at) = (words.choices(4), words.number(4) as usize);
             json!({"id": i, "skill": "who", "prompt": format!("{question} It is"), "choices": choices, "answer": at,
-                "answer_text": choices[at]})
+                "answer_text": choices[at], "chat": [{"role": "user", "content": question}]})
         }
         "triviaqa" => {
             let name = format!("{} of {i}", words.of(&PEOPLE));
@@ -437,6 +437,7 @@ fn faults_of_prompts_are_caught() {
     let example = plant("gsm8k", Generation, |items| {
         let first = items[0].clone();
         let shot = crate::task::pose::Shot {
+            chat_question: None,
             question: first.questions[0].clone(),
             answer: first.answers[0].clone(),
         };

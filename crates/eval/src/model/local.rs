@@ -1,5 +1,6 @@
 //! A model in memory, read from a Hugging Face folder.
 
+use super::encoder::Encoder;
 use super::{
     Continuation, Finish, Generated, Heard, Model, ModelError, OnDone, Prompt, Request, Scored, TextScore,
     Writing,
@@ -9,19 +10,7 @@ use smolt_infer::{Choice, Decoder, Question, Said, Settings, generate, rolling, 
 use smolt_model::Transformer;
 use smolt_tensor::Cpu;
 use smolt_tensor::gemm::Precision;
-use smolt_text::template::ChatTemplate;
-use smolt_text::tokenizer::Tokenizer;
 use std::ops::ControlFlow;
-
-/// Whether a beginning-of-text token goes before prompts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Bos {
-    /// Whatever the tokenizer's file says, as transformers does.
-    #[default]
-    Tokenizer,
-    /// This one.
-    Always(u32),
-}
 
 /// A model with its tokenizer.
 pub struct LocalModel<'m> {
@@ -35,14 +24,8 @@ pub struct LocalModel<'m> {
     pub precision: Precision,
     /// Sequences that share the cache.
     pub slots: usize,
-    /// Its tokenizer.
-    pub tokenizer: &'m Tokenizer,
-    /// Its chat template, where it has one.
-    pub template: Option<&'m ChatTemplate>,
-    /// What goes before a text.
-    pub bos: Bos,
-    /// Tokens that end an answer; the first also stands before text that has nothing before it.
-    pub end_tokens: Vec<u32>,
+    /// From text to its tokens.
+    pub encoder: Encoder<'m>,
 }
 
 impl<'m> LocalModel<'m> {
@@ -57,67 +40,12 @@ impl<'m> LocalModel<'m> {
         Decoder::new(self.cpu, self.model, self.weights, self.precision, self.slots, capacity)
     }
 
-    /// A whole text as tokens, with what goes before it.
-    fn encode(&self, text: &str) -> Vec<u32> {
-        match self.bos {
-            Bos::Tokenizer => self.tokenizer.encode(text, true),
-            Bos::Always(bos) => std::iter::once(bos).chain(self.tokenizer.encode(text, false)).collect(),
-        }
-    }
-
-    /// Stands before text that has nothing before it.
-    fn prefix_token(&self) -> Result<u32, ModelError> {
-        let bos = match self.bos {
-            Bos::Always(bos) => Some(bos),
-            Bos::Tokenizer => self.tokenizer.encode("", true).first().copied(),
-        };
-        let none =
-            "the model has neither a beginning nor an end token, so a text has nothing to be predicted from";
-        bos.or(self.end_tokens.first().copied()).ok_or_else(|| ModelError::Request(none.into()))
-    }
-
-    /// The text of a prompt, and whether the template already wrote its special tokens.
-    fn text(&self, prompt: &Prompt) -> Result<(String, bool), ModelError> {
-        match prompt {
-            Prompt::Text(text) => Ok((text.clone(), false)),
-            Prompt::Chat(messages) => {
-                let none = "this model has no chat_template.jinja; evaluate it without --chat";
-                let template = self.template.ok_or_else(|| ModelError::Request(none.into()))?;
-                let known = self.tokenizer.special_tokens_map();
-                let variables = known.iter().map(|(k, v)| (k.clone(), v.clone().into())).collect();
-                Ok((template.render(messages, true, &variables)?.text, true))
-            }
-        }
-    }
-
-    fn tokens(&self, text: &str, templated: bool) -> Vec<u32> {
-        if templated { self.tokenizer.encode(text, false) } else { self.encode(text) }
-    }
-
-    /// A request as tokens. White space at the end of the prompt belongs to the continuation, which is what is left of
-    /// prompt and continuation, encoded together, after the tokens of the prompt.
+    /// A request as tokens, cut to the context; how many tokens were cut.
     fn question(&self, request: &Request) -> Result<(Question, usize), ModelError> {
-        let (text, templated) = self.text(&request.prompt)?;
-        let stem = if templated { text.as_str() } else { text.trim_end() };
-        let space = &text[stem.len()..];
-        let mut prompt = self.tokens(stem, templated);
-        let mut choices = Vec::with_capacity(request.continuations.len());
-        for continuation in &request.continuations {
-            let whole = self.tokens(&format!("{stem}{space}{continuation}"), templated);
-            let rest = whole.get(prompt.len()..).filter(|rest| !rest.is_empty());
-            let alone = || self.tokenizer.encode(&format!("{space}{continuation}"), false);
-            let rest = rest.map_or_else(alone, <[u32]>::to_vec);
-            if rest.is_empty() {
-                return Err(ModelError::Request(format!("the candidate {continuation:?} has no tokens")));
-            }
-            choices.push(rest);
-        }
-        if prompt.is_empty() {
-            prompt.push(self.prefix_token()?);
-        }
-        let longest = choices.iter().map(Vec::len).max().unwrap_or(0);
-        let dropped = self.cut(&mut prompt, longest.saturating_sub(1))?;
-        Ok((Question { prompt, choices }, dropped))
+        let mut question = self.encoder.question(request)?;
+        let longest = question.choices.iter().map(Vec::len).max().unwrap_or(0);
+        let dropped = self.cut(&mut question.prompt, longest.saturating_sub(1))?;
+        Ok((question, dropped))
     }
 
     /// Cuts a prompt from the left so that `after` more tokens fit; how many were cut.
@@ -169,22 +97,18 @@ impl Model for LocalModel<'_> {
         let mut encoded = Vec::with_capacity(prompts.len() * samples);
         let mut dropped = Vec::with_capacity(prompts.len());
         for prompt in prompts {
-            let (text, templated) = self.text(prompt)?;
-            let mut tokens = self.tokens(&text, templated);
-            if tokens.is_empty() {
-                tokens.push(self.prefix_token()?);
-            }
+            let mut tokens = self.encoder.prompt(prompt)?;
             dropped.push(self.cut(&mut tokens, writing.max_tokens.saturating_sub(1))?);
             encoded.extend(std::iter::repeat_n(tokens, samples));
         }
         let settings = Settings {
             max_tokens: writing.max_tokens,
-            stop: self.end_tokens.clone(),
+            stop: self.encoder.end_tokens.clone(),
             sampling: Sampling { temperature: writing.temperature, top_k: 0, top_p: writing.top_p },
             seed: writing.seed,
         };
         let mut texts = vec![String::new(); encoded.len()];
-        let mut streams: Vec<_> = encoded.iter().map(|_| self.tokenizer.stream_decoder()).collect();
+        let mut streams: Vec<_> = encoded.iter().map(|_| self.encoder.tokenizer.stream_decoder()).collect();
         let mut written: Vec<Option<Generated>> = vec![None; encoded.len()];
         let mut tokens = vec![0; encoded.len()];
         let mut done = 0;
@@ -221,9 +145,10 @@ impl Model for LocalModel<'_> {
     }
 
     fn read(&mut self, texts: &[String], on_done: OnDone<'_>) -> Result<Vec<TextScore>, ModelError> {
-        let encoded: Vec<Vec<u32>> = texts.iter().map(|text| self.tokenizer.encode(text, false)).collect();
+        let encoded: Vec<Vec<u32>> =
+            texts.iter().map(|text| self.encoder.tokenizer.encode(text, false)).collect();
         let total: usize = encoded.iter().map(Vec::len).sum();
-        let (mut done, prefix) = (0, self.prefix_token()?);
+        let (mut done, prefix) = (0, self.encoder.prefix_token()?);
         let longest = encoded.iter().map(Vec::len).max().unwrap_or(1);
         let logs = rolling(&mut self.decoder(longest), prefix, &encoded, |tokens| {
             done += tokens;
@@ -239,8 +164,7 @@ impl Model for LocalModel<'_> {
     }
 
     fn shown(&self, prompt: &Prompt) -> Result<String, ModelError> {
-        let (text, templated) = self.text(prompt)?;
-        Ok(self.tokenizer.decode(&self.tokens(&text, templated), false))
+        self.encoder.shown(prompt)
     }
 }
 

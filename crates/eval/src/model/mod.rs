@@ -1,6 +1,8 @@
 //! What is evaluated: something that gives text a likelihood and writes text.
 
+pub mod encoder;
 pub mod local;
+pub mod ngram;
 pub mod server;
 
 use serde::{Deserialize, Serialize};

@@ -110,6 +110,15 @@ mod tests {
         assert!((picked.answer_bits_per_byte - 2.0 / LN_2 / 2.0).abs() < 1e-12);
     }
 
+    /// Normalising by length must not prefer the letter of a long option.
+    #[test]
+    fn letters_measure_as_letters() {
+        let letters = vec!["A".to_owned(), "B".to_owned()];
+        let item = Item { continuations: letters, ..item(&["a long option", "b"]) };
+        let picked = pick(&item, &scored(&[(-2.0, 1), (-1.0, 1)]), None);
+        assert!(picked.picks.iter().all(|(_, pick)| *pick == 1));
+    }
+
     #[test]
     fn equal_candidates_give_the_first_and_pmi_needs_its_numbers() {
         let picked = pick(&item(&["a", "b"]), &scored(&[(-1.0, 1), (-1.0, 1)]), None);

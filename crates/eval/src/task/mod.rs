@@ -72,6 +72,8 @@ smolt_run::recipe! {
     pub struct ItemTemplate {
         /// Template of the question, to be continued by the answer.
         pub prompt: String = String::new(),
+        /// Template of the question through a chat template, where options are not shown; `prompt` when left out.
+        pub chat_prompt: Option<String>,
         /// Expression: the candidates, a list of strings.
         pub choices: Option<String>,
         /// Expression: which candidate is right, counted from 0.
@@ -348,6 +350,9 @@ impl Task {
         let item = &self.item;
         if item.prompts.is_some() != item.continuation.is_some() {
             return Err("`item.prompts` and `item.continuation` go together".into());
+        }
+        if item.prompts.is_some() && item.chat_prompt.is_some() {
+            return Err("`item.chat_prompt` is one question, `item.prompts` are several; drop one".into());
         }
         let candidates = item.choices.is_some() || item.prompts.is_some();
         if (self.cloze.is_some() || self.multiple_choice.is_some()) && !(candidates && item.answer.is_some())

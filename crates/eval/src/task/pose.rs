@@ -18,6 +18,8 @@ pub type Row = Map<String, serde_json::Value>;
 pub struct Shot {
     /// The question as it would be asked.
     pub question: String,
+    /// The same in a conversation, where it is another text.
+    pub chat_question: Option<String>,
     /// Its answer.
     pub answer: String,
 }
@@ -39,6 +41,8 @@ pub struct Item {
     pub shots: Arc<Vec<Shot>>,
     /// The question itself: one, or one for each candidate.
     pub questions: Vec<String>,
+    /// The question in a conversation, where it is another text.
+    pub chat_question: Option<String>,
     /// Candidates as they are scored, without the delimiter; empty where the model writes.
     pub continuations: Vec<String>,
     /// Candidates as they are measured: for normalisation by length.
@@ -65,6 +69,7 @@ impl Item {
             description: String::new(),
             shots: Arc::default(),
             questions: vec![question.into()],
+            chat_question: None,
             continuations: Vec::new(),
             choices: Vec::new(),
             answer: None,
@@ -93,10 +98,12 @@ impl Item {
             messages.push(Message::new("system", before.trim()));
         }
         for shot in self.shots.iter() {
-            messages.push(Message::new("user", shot.question.as_str()));
+            messages
+                .push(Message::new("user", shot.chat_question.as_ref().unwrap_or(&shot.question).as_str()));
             messages.push(Message::new("assistant", shot.answer.trim_start()));
         }
-        messages.push(Message::new("user", self.questions[choice.min(self.questions.len() - 1)].as_str()));
+        let question = &self.questions[choice.min(self.questions.len() - 1)];
+        messages.push(Message::new("user", self.chat_question.as_ref().unwrap_or(question).as_str()));
         messages
     }
 }
@@ -217,6 +224,9 @@ impl Poser<'_> {
         let text = |field, source: &Option<String>| -> Result<Option<String>, String> {
             source.as_ref().map(|source| engine.text(field, source, &columns).map_err(said)).transpose()
         };
+        let text_of = |field, source: &Option<String>| -> Result<Option<String>, String> {
+            source.as_ref().map(|source| engine.render(field, source, &columns).map_err(said)).transpose()
+        };
         let choices = match &item.choices {
             Some(source) => engine.texts("item.choices", source, &columns).map_err(said)?,
             None => Vec::new(),
@@ -229,6 +239,7 @@ impl Poser<'_> {
             description: engine.render("item.description", &item.description, &columns).map_err(said)?,
             shots: Arc::default(),
             questions: Vec::new(),
+            chat_question: None,
             continuations: Vec::new(),
             choices,
             answer: None,
@@ -242,6 +253,9 @@ impl Poser<'_> {
             Formulation::Generation => self.generation(&mut posed, &columns),
         }
         .map_err(said)?;
+        if self.formulation != Formulation::MultipleChoice {
+            posed.chat_question = text_of("item.chat_prompt", &item.chat_prompt)?;
+        }
         if self.formulation != Formulation::Generation {
             posed.answer = Some(self.right_candidate(&posed, &columns)?);
         }
@@ -402,14 +416,15 @@ fn columns(row: &Row) -> String {
 
 /// An item as a solved example.
 fn example(item: &Item) -> Shot {
-    match item.answer {
-        Some(answer) => Shot {
-            question: item.questions[answer.min(item.questions.len() - 1)].clone(),
-            answer: item.continuations[answer].clone(),
-        },
-        None => Shot {
-            question: item.questions[0].clone(),
-            answer: item.answers.first().cloned().unwrap_or_default(),
-        },
+    let (question, answer) = match item.answer {
+        Some(answer) => {
+            (&item.questions[answer.min(item.questions.len() - 1)], Some(&item.continuations[answer]))
+        }
+        None => (&item.questions[0], item.answers.first()),
+    };
+    Shot {
+        question: question.clone(),
+        chat_question: item.chat_question.clone(),
+        answer: answer.cloned().unwrap_or_default(),
     }
 }

@@ -111,6 +111,7 @@ impl Templates {
         let generation = task.generation.as_ref();
         let templates = [
             ("item.prompt", Some(&item.prompt)),
+            ("item.chat_prompt", item.chat_prompt.as_ref()),
             ("item.continuation", item.continuation.as_ref()),
             ("item.description", Some(&item.description)),
             ("multiple_choice.prompt", task.multiple_choice.as_ref().map(|m| &m.prompt)),

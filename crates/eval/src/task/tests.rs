@@ -66,6 +66,22 @@ fn examples_come_before_and_never_hold_the_item_itself() {
 }
 
 #[test]
+fn a_conversation_may_ask_in_other_words_but_shows_the_same_options() {
+    let mut task = arc("");
+    task.item.chat_prompt = Some("{{ question }} Answer in a word.".into());
+    task.few_shot.count = 1;
+    let last = |formulation| {
+        let item = pose(&task, formulation, &arc_rows(), None).unwrap().swap_remove(0);
+        (item.prompt(0), item.messages(None, 0).iter().map(|m| m.content.clone()).collect::<Vec<_>>())
+    };
+    let (text, chat) = last(Formulation::Cloze);
+    assert!(!text.contains("in a word") && chat.len() == 3);
+    assert!(chat[0].ends_with("Answer in a word.") && chat[2].ends_with("Answer in a word."), "{chat:?}");
+    let (text, chat) = last(Formulation::MultipleChoice);
+    assert!(text.ends_with(&chat[2]) && chat[2].contains("\nB. "), "{chat:?}");
+}
+
+#[test]
 fn drawn_examples_are_the_same_for_the_same_seed_and_shared_between_items() {
     let mut task = arc("");
     (task.few_shot.count, task.few_shot.sampler) = (2, super::Sampler::Random);

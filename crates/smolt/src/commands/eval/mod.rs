@@ -19,7 +19,7 @@ pub(crate) mod watch;
 
 use crate::device::DeviceArgs;
 use crate::evaluation::{self, Job};
-use crate::{Outcome, evaluate, output};
+use crate::{Outcome, output};
 use smolt_eval::evaluate::How;
 use smolt_eval::task::{Formulation, SUITES, Task, builtin};
 use smolt_run::error::Failure;
@@ -89,21 +89,6 @@ struct Evaluation {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Folder of Tinytown's test items, one SKILL.jsonl each, scored beside their baselines
-    #[arg(long, conflicts_with_all = ["task", "out"])]
-    items: Option<PathBuf>,
-    /// Items per skill; 0 takes all
-    #[arg(long, default_value_t = 0, requires = "items")]
-    items_per_skill: usize,
-    /// Score lettered options as well
-    #[arg(long, requires = "items")]
-    multiple_choice: bool,
-    /// Chat answers compared exactly
-    #[arg(long, requires = "items")]
-    exact_match: bool,
-    /// Score a fresh model of the same shape beside it
-    #[arg(long, requires = "items")]
-    untrained: bool,
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -277,9 +262,6 @@ pub(crate) fn run(args: Args) -> Outcome {
 
 fn evaluate_model(args: Evaluation) -> Outcome {
     let model = args.model.clone().unwrap_or_default();
-    if args.items.is_some() {
-        return tinytown(args, model);
-    }
     if args.asked.task.is_empty() && args.asked.text.is_empty() {
         let fix = "give --task NAME, a suite or a file, or --text FILE; `smolt eval tasks` lists the tasks";
         return Err(Failure::bad_input(format!("nothing to ask: {fix}")));
@@ -315,32 +297,4 @@ impl From<Precision> for PrecisionSetting {
             Precision::Auto => PrecisionSetting::Auto,
         }
     }
-}
-
-fn tinytown(args: Evaluation, model: PathBuf) -> Outcome {
-    let scores = evaluate::run(&evaluate::Plan {
-        model,
-        items: args.items.unwrap_or_default(),
-        items_per_skill: args.items_per_skill,
-        multiple_choice: args.multiple_choice,
-        exact_match: args.exact_match,
-        chat_prompts: None,
-        max_tokens: args.asked.max_tokens.unwrap_or(64),
-        untrained_seed: args.untrained.then_some(0),
-        ngram_shards: Vec::new(),
-        ngram_order: 5,
-        held_out: None,
-        held_out_text: None,
-        reference_text: None,
-        sequence_length: 256,
-        precision: args.precision.into(),
-        threads: args.device.threads(),
-        quiet: args.json,
-    })?;
-    if args.json {
-        output::json(&scores);
-    } else {
-        output::line(evaluate::table(&scores));
-    }
-    Ok(ExitCode::SUCCESS)
 }

@@ -1,8 +1,8 @@
 //! `kind = "eval"`: scores a model on test items beside its baselines.
 
 use super::Context;
-use crate::evaluate::{self, Plan};
 use crate::output;
+use crate::skills::{self, Plan};
 use smolt_run::error::Failure;
 
 smolt_run::recipe! {
@@ -62,9 +62,9 @@ pub(super) fn run(s: &EvalSettings, context: &Context<'_>) -> Result<(), Failure
         threads: context.threads,
         quiet: context.quiet,
     };
-    let scores = evaluate::run(&plan)?;
+    let scores = skills::run(&plan)?;
     if !context.quiet {
-        eprintln!("{}", evaluate::table(&scores));
+        eprintln!("{}", skills::table(&scores));
     }
     let text = output::or_empty(serde_json::to_string_pretty(&scores));
     smolt_run::atomic::write(&context.folder.join("scores.json"), text.as_bytes())?;

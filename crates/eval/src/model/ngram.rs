@@ -1,7 +1,9 @@
 //! An n-gram model over tokens: the baseline that knows the text's surface and nothing else.
 
-use crate::likelihood::{LanguageModel, Question};
-use smolt_infer::decoder::Error;
+use super::encoder::Encoder;
+use super::{
+    Continuation, Generated, Heard, Model, ModelError, OnDone, Prompt, Request, Scored, TextScore, Writing,
+};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -90,22 +92,71 @@ impl NGram {
         }
         p
     }
+
+    /// Whether each token of `tokens` is the likeliest after what stands before it.
+    fn would_write(&self, context: &[u32], tokens: &[u32]) -> bool {
+        let mut context = context.to_vec();
+        tokens.iter().all(|&token| {
+            let p = self.probability(&context, token);
+            let likeliest = (0..self.vocab_size as u32).all(|other| self.probability(&context, other) <= p);
+            context.push(token);
+            likeliest
+        })
+    }
 }
 
-impl LanguageModel for NGram {
-    fn log_likelihoods(&mut self, questions: &[Question]) -> Result<Vec<Vec<f64>>, Error> {
-        let score = |q: &Question, choice: &[u32]| {
-            let mut context = q.prompt.clone();
-            choice
-                .iter()
-                .map(|&token| {
-                    let p = self.probability(&context, token).ln();
-                    context.push(token);
-                    p
-                })
-                .sum()
-        };
-        Ok(questions.iter().map(|q| q.choices.iter().map(|c| score(q, c)).collect()).collect())
+/// An n-gram model that reads text as a language model does. It is a baseline of likelihood: it writes nothing.
+pub struct NGramModel<'m> {
+    /// The counts.
+    pub ngram: &'m NGram,
+    /// From text to tokens: those of the model beside which it stands.
+    pub encoder: Encoder<'m>,
+}
+
+impl NGramModel<'_> {
+    /// ln P of every token of `tokens` after `context`.
+    fn logs(&self, context: &[u32], tokens: &[u32]) -> Vec<f64> {
+        let all: Vec<u32> = context.iter().chain(tokens).copied().collect();
+        let at = context.len()..all.len();
+        at.map(|end| self.ngram.probability(&all[..end], all[end]).ln()).collect()
+    }
+}
+
+impl Model for NGramModel<'_> {
+    fn score(&mut self, requests: &[Request], on_done: OnDone<'_>) -> Result<Vec<Scored>, ModelError> {
+        let mut answers = Vec::with_capacity(requests.len());
+        for (at, request) in requests.iter().enumerate() {
+            let question = self.encoder.question(request)?;
+            let continuation = |choice: &Vec<u32>| Continuation {
+                log_likelihood: self.logs(&question.prompt, choice).iter().sum(),
+                tokens: choice.len(),
+                greedy: self.ngram.would_write(&question.prompt, choice),
+            };
+            let continuations: Vec<_> = question.choices.iter().map(continuation).collect();
+            on_done(at + 1, Heard::Scored(at, &continuations));
+            answers.push(Scored { continuations, dropped_tokens: 0 });
+        }
+        Ok(answers)
+    }
+
+    fn write(&mut self, _: &[Prompt], _: &Writing, _: OnDone<'_>) -> Result<Vec<Vec<Generated>>, ModelError> {
+        Err(ModelError::Request("an n-gram model is asked for likelihoods alone".into()))
+    }
+
+    fn read(&mut self, texts: &[String], on_done: OnDone<'_>) -> Result<Vec<TextScore>, ModelError> {
+        let prefix = self.encoder.prefix_token()?;
+        let mut scores = Vec::with_capacity(texts.len());
+        for text in texts {
+            let tokens = self.encoder.tokenizer.encode(text, false);
+            let log_likelihood = self.logs(&[prefix], &tokens).iter().sum();
+            scores.push(TextScore { log_likelihood, tokens: tokens.len(), bytes: text.len() });
+            on_done(scores.len(), Heard::Nothing);
+        }
+        Ok(scores)
+    }
+
+    fn shown(&self, prompt: &Prompt) -> Result<String, ModelError> {
+        self.encoder.shown(prompt)
     }
 }
 
