@@ -19,6 +19,9 @@ Generated rows with the Hub's columns where the real ones cannot be had, for che
 judging a model: CommonsenseQA (real questions, four of five options), Social IQa (real, two of three answers),
 MMLU-Pro (options of other questions of the same subject added), Global-MMLU (MMLU, marked), Belebele and MLMM-HellaSwag
 (which sentence of FLORES-200 comes next). OUT/SOURCES.md says which is which.
+
+--easy-sums N writes N generated questions in GSM8K's columns that small models solve, so that right answers are extracted
+too; give it an OUT of its own.
 """
 
 import argparse
@@ -207,6 +210,17 @@ def gsm8k(out, clone):
     out.write("gsm8k", "main", splits, "real")
 
 
+def easy_sums(out, count):
+    rng, names, things = random.Random(3), ["Tom", "Ann", "Ben", "Mia"], ["apples", "books", "coins", "shells"]
+
+    def row():
+        name, thing, a, b = rng.choice(names), rng.choice(things), rng.randint(1, 9), rng.randint(1, 9)
+        question = f"{name} has {a} {thing} and finds {b} more {thing}. How many {thing} does {name} have?"
+        return dict(question=question, answer=f"{name} has {a} + {b} = <<{a}+{b}={a + b}>>{a + b} {thing}.\n#### {a + b}")
+
+    out.write("gsm8k", "main", {"test": [row() for _ in range(int(count))], "train": [row() for _ in range(20)]}, "generated")
+
+
 def flores(out, clone):
     text = {
         (split, code): show(clone, f"data/flores200_dataset/{split}/{code}.{split}").decode().strip("\n").split("\n")
@@ -246,8 +260,9 @@ def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument("out")
     makers = {"llm-foundry": foundry, "mmlu": mmlu, "gsm8k": gsm8k, "hellaswag": hellaswag, "flores": flores}
+    makers["easy-sums"] = easy_sums
     for name in makers:
-        a.add_argument(f"--{name}", metavar="CLONE")
+        a.add_argument(f"--{name}", metavar="N" if name == "easy-sums" else "CLONE")
     a = vars(a.parse_args())
     out = Out(a["out"])
     for name, make in makers.items():
