@@ -3,6 +3,7 @@
 
 pub mod folder;
 pub mod init;
+pub mod pairing;
 pub mod safetensors;
 mod storage;
 pub mod transformer;

@@ -8,10 +8,12 @@ use common::{Fixture, NO_LABEL, Rows, bits, golden, l2_error, max_error};
 use smolt_arch::ModelConfig;
 use smolt_model::Transformer;
 use smolt_model::folder::{self, Loaded};
+use smolt_model::pairing;
 use smolt_model::safetensors::Store;
 use smolt_tensor::Cpu;
 use smolt_tensor::gemm::Precision;
 use smolt_tensor::isa::Isa;
+use smolt_tensor::ops::rope::Pairing;
 use smolt_tensor::tape::Run;
 use std::path::Path;
 
@@ -177,6 +179,74 @@ fn bf16_stays_near_fp32() {
                 let error = l2_error(&got, &fixture.floats(&format!("grad.{}", view.name)));
                 assert!(error < 0.1, "{family} on {isa}: bf16 gradient of {} off by {error:e}", view.name);
             }
+        }
+    }
+}
+
+/// Experts are chosen by comparison, so where two are nearly even rounding sends a token to another one, whose gradients
+/// are others altogether. Routers of zeros choose alike in any arithmetic, so only rounding is left.
+#[test]
+fn bf16_gradients_of_experts_stay_near_fp32() {
+    let cpu = Cpu::with_isa(Isa::available()[0], 1);
+    for family in FAMILIES {
+        let (mut loaded, fixture) = (load(family), Fixture::open(family));
+        if loaded.model.config().moe.is_none() {
+            continue;
+        }
+        let routers: Vec<_> =
+            loaded.model.layout().views().iter().filter(|view| is_router(&view.name)).cloned().collect();
+        assert!(!routers.is_empty(), "{family}");
+        routers.into_iter().for_each(|view| loaded.weights[view.range].fill(0.0));
+        let rows = rows(&fixture);
+        let mut gradients = [Precision::Fp32, Precision::Bf16].map(|precision| {
+            let mut pass = loaded.model.loss_pass(rows.tokens.len(), precision, 0.0, true);
+            let mut grads = vec![0.0; loaded.weights.len()];
+            rows.run(&mut pass, &cpu, &loaded, Some(&mut grads));
+            grads
+        });
+        let [whole, rounded] = &mut gradients;
+        let pairs = folder::tensors(&loaded.model, whole).zip(folder::tensors(&loaded.model, rounded));
+        for ((view, want), (_, got)) in pairs.filter(|((_, want), _)| want.iter().any(|&g| g != 0.0)) {
+            let error = l2_error(&got, &want);
+            assert!(error < 0.1, "{family}: bf16 gradient of {} off by {error:e}", view.name);
+        }
+    }
+}
+
+fn is_router(name: &str) -> bool {
+    ["mlp.gate.weight", "mlp.router.weight", "block_sparse_moe.gate.weight"]
+        .iter()
+        .any(|end| name.ends_with(end))
+}
+
+/// Turned and turned back, weights are what they were; turned, the model says the same.
+#[test]
+fn features_turn_in_either_order() {
+    let cpu = Cpu::with_isa(Isa::available()[0], 1);
+    for family in FAMILIES {
+        let (loaded, fixture) = (load(family), Fixture::open(family));
+        let before = (loaded.model.config().clone(), loaded.weights.clone());
+        let (one, other) = match before.0.rope_interleaved {
+            true => (Pairing::Interleaved, Pairing::HalfSplit),
+            false => (Pairing::HalfSplit, Pairing::Interleaved),
+        };
+        let turned = pairing::paired(loaded, other).unwrap();
+        assert!(turned.model.config().rope_interleaved != before.0.rope_interleaved);
+        assert!(turned.weights != before.1, "{family}");
+        let got = logits(&cpu, &turned, &fixture.ids("input_ids"), LENGTH);
+        let error = max_error(&got, &fixture.floats("logits"));
+        assert!(error < 1e-4, "{family}: logits off by {error:e}");
+        let back = pairing::paired(turned, one).unwrap();
+        // Types differ in the order of their parameters.
+        if back.model.config() == &before.0 {
+            assert!(bits(&back.weights) == bits(&before.1), "{family}");
+        } else {
+            assert!(
+                !["models/llama", "models/qwen3", "models/deepseek_v3"].contains(&family),
+                "its own type again"
+            );
+            let got = logits(&cpu, &back, &fixture.ids("input_ids"), LENGTH);
+            assert!(max_error(&got, &fixture.floats("logits")) < 1e-4, "{family}");
         }
     }
 }

@@ -249,6 +249,35 @@ fn the_pipelines_scores_are_those_of_the_command() {
     }
 }
 
+/// Features turned in pairs of neighbours and back: the same family, the same words.
+#[test]
+fn an_export_may_turn_the_rotary_features() {
+    let dir = tempfile::tempdir().unwrap();
+    let export = |from: &Path, rope: &str, to: &str| {
+        let mut command = smolt();
+        command.arg("export").arg(from).args(["--rope", rope, "--out"]).arg(dir.path().join(to));
+        Ran::of(command).success();
+        dir.path().join(to)
+    };
+    let pairs = export(&model(), "interleaved", "pairs");
+    let back = export(&pairs, "half-split", "back");
+    let config = |folder: &Path| -> Value {
+        serde_json::from_slice(&std::fs::read(folder.join("config.json")).unwrap()).unwrap()
+    };
+    assert_eq!(config(&pairs)["model_type"], "smolt");
+    assert_eq!(config(&back), config(&model()));
+    let said = |folder: &Path| {
+        let mut command = smolt();
+        command
+            .args(["generate", "--prompt", "Tom has a ball.", "--max-tokens", "12", "--model"])
+            .arg(folder);
+        Ran::of(command).success()
+    };
+    assert_eq!(said(&pairs), said(&model()));
+    let weights = |folder: &Path| std::fs::read(folder.join("model.safetensors")).unwrap();
+    assert!(weights(&back) == weights(&model()) && weights(&pairs) != weights(&model()));
+}
+
 #[test]
 fn chat_reads_a_pipe() {
     let mut command = smolt();

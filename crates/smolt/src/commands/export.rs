@@ -3,8 +3,10 @@
 use crate::{Outcome, model_folder, output};
 use clap::ValueEnum;
 use smolt_model::folder::{self, Loaded};
+use smolt_model::pairing::paired;
 use smolt_model::safetensors::Store;
 use smolt_run::error::{Failure, FileError};
+use smolt_tensor::ops::rope::Pairing;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -21,6 +23,18 @@ pub(crate) struct Args {
     /// Storage of the weights
     #[arg(long, value_enum, default_value_t = Dtype::Float32)]
     dtype: Dtype,
+    /// Order of the rotary features: a model trained with pairs of neighbours becomes one of the families that transformers
+    /// and llama.cpp know as half-split
+    #[arg(long, value_enum)]
+    rope: Option<Rope>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Rope {
+    /// Pair k is features k and k + half
+    HalfSplit,
+    /// Pair k is features 2k and 2k + 1
+    Interleaved,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -52,18 +66,32 @@ pub(crate) fn run(args: Args) -> Outcome {
         Dtype::Float32 => Store::F32,
         Dtype::Bfloat16 => Store::Bf16,
     };
-    export_hf(&args.model, &args.out, store)?;
+    let pairing = args.rope.map(|rope| match rope {
+        Rope::HalfSplit => Pairing::HalfSplit,
+        Rope::Interleaved => Pairing::Interleaved,
+    });
+    export_hf(&args.model, &args.out, store, pairing)?;
     output::line(format_args!("{} holds the model for transformers and vLLM", args.out.display()));
     Ok(ExitCode::SUCCESS)
 }
 
 /// Writes the model at `from` as a Hugging Face folder `out`, which must be empty or absent.
-pub(crate) fn export_hf(from: &Path, out: &Path, store: Store) -> Result<(), Failure> {
+pub(crate) fn export_hf(
+    from: &Path,
+    out: &Path,
+    store: Store,
+    pairing: Option<Pairing>,
+) -> Result<(), Failure> {
     let from = model_folder::resolve(from)?;
     if out.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(Failure::bad_input(format!("{} is not empty; choose another --out", out.display())));
     }
-    let loaded = Loaded::load(&from).map_err(|e| Failure::bad_input(e.to_string()))?;
+    let mut loaded = Loaded::load(&from).map_err(|e| Failure::bad_input(e.to_string()))?;
+    if let Some(pairing) = pairing {
+        loaded = paired(loaded, pairing).map_err(|problem| {
+            Failure::bad_input(format!("{} keeps its order of rotary features: {problem}", from.display()))
+        })?;
+    }
     std::fs::create_dir_all(out).map_err(|e| FileError::writing(out, e))?;
     folder::save(out, &loaded.model, &loaded.weights, store).map_err(|e| Failure::failed(e.to_string()))?;
     for name in COMPANIONS {
