@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod count;
+pub mod dual_chunk;
 mod family;
 mod json;
 pub mod lint;

@@ -36,6 +36,29 @@ pub fn shape(config: &ModelConfig) -> Vec<String> {
     .collect()
 }
 
+/// A sentence for each size that does not divide among `degree` devices that share every layer (spec COR-05).
+pub fn tensor_parallel(config: &ModelConfig, degree: usize) -> Vec<String> {
+    let c = config;
+    let mut sizes = vec![
+        ("num_attention_heads", c.num_attention_heads),
+        ("intermediate_size", c.intermediate_size),
+        ("vocab_size", c.vocab_size),
+    ];
+    if let Some(moe) = &c.moe {
+        sizes.push(("moe.moe_intermediate_size", moe.moe_intermediate_size));
+    }
+    // Fewer key–value heads than devices are repeated, if that comes out even.
+    let kv = c.num_key_value_heads;
+    if c.latent.is_none() && !degree.is_multiple_of(kv) {
+        sizes.insert(1, ("num_key_value_heads", kv));
+    }
+    let odd = sizes.into_iter().filter(|(_, size)| !size.is_multiple_of(degree));
+    odd.map(|(field, size)| {
+        format!("{field} = {size} does not divide among {degree} devices of tensor parallelism")
+    })
+    .collect()
+}
+
 /// What is known to be worse, of the attention of a model that is to be used with sequences of `length`.
 pub fn attention(config: &ModelConfig, length: usize) -> Vec<String> {
     let c = config;
@@ -169,6 +192,23 @@ mod tests {
         assert!(found[1].starts_with("intermediate_size = 700 ") && found[1].contains("704"), "{found:?}");
         one(&notes(&odd), "head_dim = 80");
         assert_eq!(notes(&ModelConfig { model_type: ModelType::Qwen3, ..odd }), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_tensor_parallelism_cannot_divide_is_named() {
+        let plain = ModelConfig {
+            vocab_size: 4096,
+            intermediate_size: 704,
+            num_attention_heads: 8,
+            num_key_value_heads: 2,
+            ..ModelConfig::default()
+        };
+        for degree in [1, 2, 4, 8] {
+            assert_eq!(tensor_parallel(&plain, degree), Vec::<String>::new(), "{degree}: heads are repeated");
+        }
+        one(&tensor_parallel(&plain, 64), "num_attention_heads = 8");
+        let three = ModelConfig { num_attention_heads: 12, num_key_value_heads: 3, ..plain };
+        one(&tensor_parallel(&three, 4), "num_key_value_heads = 3");
     }
 
     #[test]

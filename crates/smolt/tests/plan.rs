@@ -111,6 +111,16 @@ fn masks_are_drawn_by_kind_of_layer() {
     insta::assert_snapshot!(plan_what("masks", folder, &["--documents", "3,5"]).success());
     let out = tempfile::tempdir().unwrap();
     let svg = out.path().join("masks.svg");
+    let drawn = plan_what("masks", folder, &["--dual-chunk", "4,8,3"]).success();
+    assert!(drawn.contains("  7 6 5 4 │ 7 6 5 4 │ 7 6 5 4 │ 3 2 1 0"), "{drawn}");
+    let refused = plan_what("masks", folder, &["--dual-chunk", "8,8,3"]);
+    assert!(
+        refused.code == Some(2) && refused.err.contains("--dual-chunk: chunks of 8 tokens"),
+        "{}",
+        refused.err
+    );
+    let parallel = plan("tests/golden/models/llama", &["--tensor-parallel", "3"]).success();
+    assert!(parallel.contains("does not divide among 3 devices"), "{parallel}");
     let json = json_of(plan_what("masks", folder, &["--json", "--svg", svg.to_str().unwrap()]));
     assert_eq!((&json["tokens"], &json["kinds"].as_array().unwrap().len()), (&16.into(), &2));
     // Token 15 of a window of 8 sees 8 to 15 (spec SCP-03).

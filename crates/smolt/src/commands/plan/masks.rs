@@ -1,10 +1,11 @@
-//! `smolt plan masks` (spec SCP-01 to SCP-03, PKD-04)
+//! `smolt plan masks` (spec SCP-01 to SCP-04, PKD-04)
 
 use crate::Outcome;
 use crate::output::{self, thousands};
 use serde_json::{Value, json};
 use smolt_arch::ModelConfig;
 use smolt_arch::count;
+use smolt_arch::dual_chunk::DualChunk;
 use smolt_arch::masks::{self, Cell, Kind, Mask};
 use smolt_run::error::Failure;
 use smolt_run::plot::{GridPlot, Shade, Square};
@@ -30,6 +31,10 @@ pub(crate) struct Args {
     /// Lengths of the documents packed into it, e.g. 6,10 [default: two of about 3/8 and 5/8]
     #[arg(long, value_delimiter = ',', value_name = "N,N,…")]
     documents: Vec<usize>,
+    /// Also draw the relative positions of dual chunk attention, which reads longer texts than a model was trained on: tokens
+    /// of a chunk, trained length, local window, e.g. 4,8,3
+    #[arg(long, value_delimiter = ',', value_name = "CHUNK,TRAINED,LOCAL")]
+    dual_chunk: Vec<usize>,
     /// Draw it into this file too
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
@@ -54,6 +59,7 @@ struct Picture {
 pub(crate) fn run(args: &Args) -> Outcome {
     let documents = documents(args)?;
     let (config, trained) = load(args)?;
+    let dual_chunk = dual_chunk(args)?;
     let tokens: usize = documents.iter().sum();
     let longest = config.max_position_embeddings;
     let pictures: Vec<Picture> = masks::kinds(&config)
@@ -70,9 +76,12 @@ pub(crate) fn run(args: &Args) -> Outcome {
         smolt_run::atomic::write(file, plot(&pictures, &config, &documents).svg().as_bytes())?;
     }
     if args.json {
-        print_json(&pictures, &config, &documents, trained);
+        print_json(&pictures, &config, &documents, trained, dual_chunk);
     } else {
         print_text(&pictures, &config, &documents, trained);
+        if let Some(scheme) = dual_chunk {
+            print_dual_chunk(scheme, tokens);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -84,6 +93,15 @@ fn load(args: &Args) -> Result<(ModelConfig, Option<bool>), Failure> {
     }
     let recipe = super::resolved(&args.model, &args.set, super::detect()?)?;
     Ok((recipe.model_config()?, Some(recipe.data.intra_document_masking)))
+}
+
+fn dual_chunk(args: &Args) -> Result<Option<DualChunk>, Failure> {
+    let scheme = match args.dual_chunk[..] {
+        [] => return Ok(None),
+        [chunk, trained, local] => DualChunk::new(chunk, trained, local),
+        _ => Err("three numbers are needed: chunk, trained length, local window".to_owned()),
+    };
+    scheme.map(Some).map_err(|problem| Failure::bad_input(format!("--dual-chunk: {problem}")))
 }
 
 fn documents(args: &Args) -> Result<Vec<usize>, Failure> {
@@ -148,9 +166,20 @@ fn ranges(layers: &[usize]) -> String {
     runs.collect::<Vec<_>>().join(", ")
 }
 
-fn print_json(pictures: &[Picture], config: &ModelConfig, documents: &[usize], trained: Option<bool>) {
+fn print_json(
+    pictures: &[Picture],
+    config: &ModelConfig,
+    documents: &[usize],
+    trained: Option<bool>,
+    dual_chunk: Option<DualChunk>,
+) {
+    let tokens = documents.iter().sum::<usize>();
+    let relative = |scheme: DualChunk| -> Vec<Vec<usize>> {
+        (0..tokens).map(|query| (0..=query).filter_map(|key| scheme.relative(query, key)).collect()).collect()
+    };
     output::json(&json!({
-        "tokens": documents.iter().sum::<usize>(),
+        "tokens": tokens,
+        "dual_chunk_relative_positions": dual_chunk.map(relative),
         "documents": documents,
         "intra_document_masking": trained,
         "longest_sequence": config.max_position_embeddings,
@@ -186,6 +215,16 @@ fn print_text(pictures: &[Picture], config: &ModelConfig, documents: &[usize], t
             output::line(format_args!("  {left}{gap}{right}"));
         }
     }
+}
+
+fn print_dual_chunk(scheme: DualChunk, tokens: usize) {
+    let DualChunk { chunk, trained, local } = scheme;
+    output::line(format_args!(
+        "\ndual chunk attention on one document: chunks of {chunk}, trained to {trained}, local window {local}; how far a key \
+         seems to a query, {} at most",
+        trained - 1
+    ));
+    scheme.picture(tokens).iter().for_each(|line| output::line(format_args!("  {line}")));
 }
 
 fn plot(pictures: &[Picture], config: &ModelConfig, documents: &[usize]) -> GridPlot {

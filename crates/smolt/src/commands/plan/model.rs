@@ -34,6 +34,9 @@ pub(crate) struct Args {
     /// Sequences in a leaf [default: the recipe's; of a folder 1]
     #[arg(long)]
     micro_batch_size: Option<usize>,
+    /// Devices that share every layer: warn of sizes that do not divide among them
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    tensor_parallel: u16,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -45,6 +48,7 @@ pub(crate) struct Args {
 struct Planned {
     config: ModelConfig,
     training: Training,
+    tensor_parallel: usize,
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
@@ -68,7 +72,11 @@ pub(crate) fn run(args: &Args) -> Outcome {
 fn of_recipe(args: &Args, isa: Isa) -> Result<Planned, Failure> {
     let recipe = super::resolved(&args.model, &args.set, isa)?;
     let config = recipe.model_config()?;
-    Ok(Planned { config, training: recipe.memory(args.device.threads())? })
+    Ok(Planned {
+        config,
+        training: recipe.memory(args.device.threads())?,
+        tensor_parallel: args.tensor_parallel.into(),
+    })
 }
 
 fn of_folder(args: &Args, isa: Isa) -> Result<Planned, Failure> {
@@ -81,7 +89,7 @@ fn of_folder(args: &Args, isa: Isa) -> Result<Planned, Failure> {
         gradient_buffers: 1,
         threads: args.device.threads(),
     };
-    Ok(Planned { config, training })
+    Ok(Planned { config, training, tensor_parallel: args.tensor_parallel.into() })
 }
 
 /// A context, and the bytes of its cache and of all that a token decoded behind it reads.
@@ -122,7 +130,8 @@ impl Planned {
     fn warnings(&self) -> Vec<String> {
         let attention = lint::attention(&self.config, self.training.sequence_length);
         let shape = lint::shape(&self.config).into_iter().chain(attention);
-        shape.chain(count::embedding_warning(&self.config)).collect()
+        let parallel = lint::tensor_parallel(&self.config, self.tensor_parallel);
+        shape.chain(parallel).chain(count::embedding_warning(&self.config)).collect()
     }
 
     /// Share of the embedding, and of embedding and head if they were not one matrix.
@@ -133,7 +142,7 @@ impl Planned {
     }
 
     fn print_json(&self) {
-        let Planned { config, training } = self;
+        let Planned { config, training, .. } = self;
         let counted = count::parameters(config);
         let mut parameters: serde_json::Map<String, serde_json::Value> =
             counted.parts().into_iter().map(|(part, n)| (part.to_owned(), n.into())).collect();
@@ -257,7 +266,7 @@ impl Planned {
     }
 
     fn print_training(&self) {
-        let Planned { config, training } = self;
+        let Planned { config, training, .. } = self;
         let flops = count::flops_per_token(config, training.sequence_length);
         let mega = |flops: f64| format!("{:.2}", flops / 1e6);
         output::line(format_args!(
