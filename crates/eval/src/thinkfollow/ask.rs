@@ -1,6 +1,6 @@
 //! Asking turn by turn, and the verdict of each.
 
-use super::{FirstFlag, Mode, Planned, Step};
+use super::{FirstFlag, How, Mode, Planned, Step};
 use crate::model::{Finish, Generated, Heard, Model, ModelError, Prompt, Writing};
 use crate::running::Mean;
 use crate::score::reasoning::{self, Parts, Reasoning};
@@ -49,8 +49,7 @@ pub struct Turn {
 /// Those of the model.
 pub fn ask(
     planned: &[Planned],
-    first: FirstFlag,
-    writing: &Writing,
+    how: &How,
     model: &mut dyn Model,
     on_done: &mut dyn FnMut(usize, usize, Option<f64>),
 ) -> Result<Vec<Turn>, ModelError> {
@@ -61,15 +60,13 @@ pub fn ask(
     for turn in 0..longest {
         let here: Vec<usize> = (0..planned.len()).filter(|&at| planned[at].steps.len() > turn).collect();
         for &at in &here {
-            histories[at].extend(messages(&planned[at].steps[turn], turn, first));
+            histories[at].extend(messages(&planned[at].steps[turn], turn, how.first_flag));
         }
         let prompts: Vec<Prompt> = here.iter().map(|&at| Prompt::Chat(histories[at].clone())).collect();
         let shown = prompts.iter().map(|prompt| model.shown(prompt)).collect::<Result<Vec<_>, _>>()?;
-        // Another seed for each turn: draws that repeat would tie the turns of a conversation together.
-        let writing = Writing { seed: writing.seed.wrapping_add(turn as u64), samples: 1, ..writing.clone() };
         let mut so_far = Mean::default();
         turns.iter().for_each(|turn| so_far.add(f64::from(u8::from(turn.passed))));
-        let answers = model.write(&prompts, &writing, &mut |done, heard| {
+        let answers = model.write(&prompts, &writing(how, turn), &mut |done, heard| {
             if let Heard::Written(i, answer) = heard {
                 let step = &planned[here[i]].steps[turn];
                 so_far.add(f64::from(u8::from(passes(step.mode, &parts(&shown[i], &answer.text).reasoning))));
@@ -81,12 +78,31 @@ pub fn ask(
             let answer = answers.next().and_then(|answers| answers.into_iter().next());
             let answer = answer.ok_or_else(|| ModelError::Request("an answer got lost".into()))?;
             let parts = parts(&shown, &answer.text);
-            // What was reasoned is no part of later prompts: so templates of such models have it.
-            histories[at].push(Message::new("assistant", parts.answer.trim()));
+            histories[at].push(earlier(&shown, &answer.text, &parts, how));
             turns.push(judged(&planned[at], turn, shown, answer, parts));
         }
     }
     Ok(turns)
+}
+
+/// How a turn is written: from another seed than the turn before, since draws that repeat would tie turns together.
+fn writing(how: &How, turn: usize) -> Writing {
+    Writing {
+        max_tokens: how.max_tokens,
+        stop: Vec::new(),
+        temperature: how.temperature,
+        top_p: how.top_p,
+        samples: 1,
+        seed: how.seed.wrapping_add(turn as u64),
+    }
+}
+
+/// An answer as later prompts show it.
+fn earlier(prompt: &str, answer: &str, parts: &Parts, how: &How) -> Message {
+    match how.keep_reasoning {
+        true => Message::new("assistant", whole(prompt, answer).trim()),
+        false => Message::new("assistant", parts.answer.trim()),
+    }
 }
 
 /// What the user says, with its flag.
@@ -99,9 +115,13 @@ fn messages(step: &Step, turn: usize, first: FirstFlag) -> Vec<Message> {
     }
 }
 
-/// Takes an answer apart, with the tag that the template may have opened for it.
+/// An answer with the tag that the template may have opened for it.
+fn whole(prompt: &str, answer: &str) -> String {
+    format!("{}{answer}", reasoning::opened(prompt).unwrap_or_default())
+}
+
 fn parts(prompt: &str, answer: &str) -> Parts {
-    reasoning::split(&format!("{}{answer}", reasoning::opened(prompt).unwrap_or_default()))
+    reasoning::split(&whole(prompt, answer))
 }
 
 /// The verdict (spec F-05).

@@ -82,6 +82,8 @@ pub struct How {
     pub seed: u64,
     /// Where the first flag stands.
     pub first_flag: FirstFlag,
+    /// Whether earlier turns are shown with their reasoning, which most templates then cut off.
+    pub keep_reasoning: bool,
     /// Most turns of a conversation.
     pub turns: Option<usize>,
     /// Whether only a fixed part of the conversations was asked.

@@ -175,8 +175,8 @@ impl Report {
                 format!("heeds the flag at the first turn ({}); later turns were not asked", percent(first))
             }
             Verdict::Falls => format!(
-                "falls from turn 2 on: {later} against the first turn ({}); conversations with flags at later turns \
-                 have to be among the training data",
+                "falls from turn 2 on: {later} against the first turn ({}); train on conversations with flags at later \
+                 turns, and with earlier turns as the model will see them",
                 percent(first)
             ),
             Verdict::Holds => {

@@ -46,12 +46,24 @@ impl<F: FnMut(usize, &[Message]) -> String> Model for Scripted<F> {
     }
 }
 
-fn asked(first: FirstFlag, prefix: &'static str, say: impl FnMut(usize, &[Message]) -> String) -> Vec<Turn> {
+fn how() -> How {
+    How {
+        seed: 0,
+        first_flag: FirstFlag::User,
+        keep_reasoning: false,
+        turns: None,
+        limit: None,
+        max_tokens: 9,
+        temperature: 0.0,
+        top_p: 1.0,
+    }
+}
+
+fn asked(how: &How, prefix: &'static str, say: impl FnMut(usize, &[Message]) -> String) -> Vec<Turn> {
     let (conversations, _) = bundled().unwrap();
     let planned = plan(&conversations, None, None, 0);
-    let writing = Writing { max_tokens: 9, stop: vec![], temperature: 0.0, top_p: 1.0, samples: 1, seed: 0 };
     let (mut last, total) = ((0, None), planned.iter().map(|p| p.steps.len()).sum::<usize>());
-    let turns = ask(&planned, first, &writing, &mut Scripted(say, prefix), &mut |done, of, so_far| {
+    let turns = ask(&planned, how, &mut Scripted(say, prefix), &mut |done, of, so_far| {
         assert_eq!(of, total);
         last = (done, so_far);
     });
@@ -82,7 +94,8 @@ fn obedient(messages: &[Message]) -> String {
 #[test]
 fn an_obedient_model_passes_everywhere() {
     for first in [FirstFlag::User, FirstFlag::System] {
-        let turns = asked(first, "", |_, messages| {
+        let how = How { first_flag: first, ..how() };
+        let turns = asked(&how, "", |_, messages| {
             let from_system = messages[0].role == "system";
             assert_eq!(from_system, first == FirstFlag::System);
             assert!(messages.iter().all(|m| !m.content.contains("let me see")), "thoughts are no history");
@@ -103,13 +116,8 @@ fn an_obedient_model_passes_everywhere() {
 
 #[test]
 fn a_model_that_learnt_single_turns_falls() {
-    let turns = asked(
-        FirstFlag::User,
-        "",
-        |turn, messages| {
-            if turn == 0 { obedient(messages) } else { "Yes.".into() }
-        },
-    );
+    let turns =
+        asked(&how(), "", |turn, messages| if turn == 0 { obedient(messages) } else { "Yes.".into() });
     let report = Report::new(&turns).unwrap();
     assert_eq!(report.turns[0].all.value, 1.0);
     for cell in &report.turns[1..] {
@@ -124,7 +132,7 @@ fn a_model_that_learnt_single_turns_falls() {
 #[test]
 fn a_model_that_always_does_the_same_is_not_said_to_hold() {
     for said in ["Yes.", "<think>hm</think>Yes."] {
-        let report = Report::new(&asked(FirstFlag::User, "", |_, _| said.into())).unwrap();
+        let report = Report::new(&asked(&how(), "", |_, _| said.into())).unwrap();
         assert_eq!((report.overall.all.value, report.verdict), (0.5, Verdict::NotShown));
         let line = report.verdict_line();
         assert!(line.contains("50.0 % passed, against 50.0 % for always and 50.0 % for never"), "{line}");
@@ -133,7 +141,7 @@ fn a_model_that_always_does_the_same_is_not_said_to_hold() {
 
 #[test]
 fn few_turns_and_few_conversations_are_told() {
-    let turns = asked(FirstFlag::User, "", |_, messages| obedient(messages));
+    let turns = asked(&how(), "", |_, messages| obedient(messages));
     let first: Vec<Turn> = turns.iter().filter(|turn| turn.turn == 1).cloned().collect();
     let report = Report::new(&first).unwrap();
     assert_eq!((report.verdict, report.carried), (Verdict::FirstTurnOnly, None));
@@ -142,6 +150,17 @@ fn few_turns_and_few_conversations_are_told() {
         assert_eq!(report.verdict, Verdict::NotShown);
         assert_eq!(report.verdict_line().contains("ask more conversations"), n < 2);
     }
+}
+
+#[test]
+fn reasoning_stays_in_earlier_turns_where_it_is_asked_for() {
+    let how = How { keep_reasoning: true, ..how() };
+    asked(&how, "<think>\n", |turn, messages| {
+        let earlier: Vec<&str> =
+            messages.iter().filter(|m| m.role == "assistant").map(|m| m.content.as_str()).collect();
+        assert_eq!(earlier, vec!["<think>hm</think>yes"; turn], "with the tag that the template opened");
+        "hm</think>yes ".into()
+    });
 }
 
 #[test]
@@ -167,7 +186,7 @@ fn verdicts_of_blocks() {
         ("<think>\n\n</think>\n\n", "4", false, Reasoning::Absent),
     ];
     for (prefix, written, thinks, end) in cases {
-        let turns = asked(FirstFlag::User, prefix, |_, _| written.into());
+        let turns = asked(&how(), prefix, |_, _| written.into());
         for turn in &turns {
             assert_eq!(turn.passed, (turn.mode == Think) == thinks, "{prefix:?} {written:?}");
             assert_eq!((turn.reasoning, turn.passed), (end, (turn.mode == NoThink) != thinks));

@@ -6,7 +6,6 @@ use crate::device::DeviceArgs;
 use crate::evaluation::{self, Held, Subject};
 use crate::{Outcome, output};
 use smolt_eval::dataset::{Provenance, Sources};
-use smolt_eval::model::Writing;
 use smolt_eval::record::{ModelRecord, RESULTS};
 use smolt_eval::stats::Score;
 use smolt_eval::thinkfollow::{self, Cell, Conversation, FirstFlag, How, Report, Results, Turn};
@@ -55,6 +54,9 @@ pub(crate) struct Args {
     /// Where the flag of the first turn stands
     #[arg(long, value_enum, default_value_t = Place::User)]
     first_flag: Place,
+    /// Show the model its own reasoning in earlier turns, unless its template cuts it off
+    #[arg(long)]
+    keep_reasoning: bool,
     /// Longest answer in tokens [default: 1024, at most a quarter of the context]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_tokens: Option<u32>,
@@ -138,6 +140,7 @@ impl Args {
                 Place::User => FirstFlag::User,
                 Place::System => FirstFlag::System,
             },
+            keep_reasoning: self.keep_reasoning,
             turns: self.turns.map(|turns| turns as usize),
             limit: self.limit.map(|limit| limit as usize),
             max_tokens: self.max_tokens.map_or(room, |tokens| tokens as usize),
@@ -180,17 +183,9 @@ fn ask(
         )));
     }
     let planned = thinkfollow::plan(conversations, how.turns, how.limit, how.seed);
-    let writing = Writing {
-        max_tokens: how.max_tokens,
-        stop: Vec::new(),
-        temperature: how.temperature,
-        top_p: how.top_p,
-        samples: 1,
-        seed: how.seed,
-    };
     let started = Instant::now();
     let mut progress: Option<Progress> = None;
-    let turns = thinkfollow::ask(&planned, how.first_flag, &writing, model, &mut |done, total, so_far| {
+    let turns = thinkfollow::ask(&planned, &how, model, &mut |done, total, so_far| {
         let new = || match args.json {
             true => Progress::hidden(),
             false => Progress::new(total as u64, thinkfollow::NAME),
