@@ -181,8 +181,9 @@ impl Report {
             ),
             Verdict::Holds => {
                 let seen = self.later_turns.and_then(|test| test.smallest_visible);
-                let seen =
-                    seen.map_or(String::new(), |x| format!("; a fall of {:.1} would have been", 100.0 * x));
+                let seen = seen.map_or(String::new(), |x| {
+                    format!("; a fall of {:.1} points would have been", 100.0 * x)
+                });
                 format!(
                     "no fall from turn 2 on was seen: {later} against the first turn ({}){seen}",
                     percent(first)
