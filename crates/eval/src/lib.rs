@@ -17,3 +17,4 @@ mod running;
 pub mod score;
 pub mod stats;
 pub mod task;
+pub mod thinkfollow;

@@ -115,15 +115,29 @@ impl Held {
         self.record.parameters.unwrap_or(0)
     }
 
+    pub(crate) fn folder(&self) -> &ModelFolder {
+        &self.folder
+    }
+
     /// Asks everything of it.
     pub(crate) fn ask(&self, job: &Job, tasks: &[Prepared], cpu: &Cpu) -> Result<Results, Failure> {
-        let precision = job.precision.resolve(cpu.isa);
+        self.lend(job.precision, cpu, |subject| ask_all(job, tasks, subject))
+    }
+
+    /// Has something asked of it.
+    pub(crate) fn lend<T>(
+        &self,
+        precision: PrecisionSetting,
+        cpu: &Cpu,
+        ask: impl FnOnce(Subject<'_>) -> T,
+    ) -> T {
+        let precision = precision.resolve(cpu.isa);
         let mut model = local(&self.folder, cpu, precision, self.template.as_ref());
         let machine =
             format!("{} ({})", resources::cpu_model().unwrap_or_else(|| "unknown CPU".into()), cpu.isa);
         let precision = if precision == Precision::Fp32 { "fp32" } else { "bf16" }.into();
         let record = ModelRecord { precision, ..self.record.clone() };
-        ask_all(job, tasks, Subject { model: &mut model, record, machine })
+        ask(Subject { model: &mut model, record, machine })
     }
 }
 

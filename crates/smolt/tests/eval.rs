@@ -322,6 +322,107 @@ fn a_long_context_is_measured_by_length() {
     assert!(refused.err.contains("context of 512"), "{}", refused.err);
 }
 
+fn thinkfollow(more: &[&str]) -> Ran {
+    eval(&[&["thinkfollow", "one", "--max-tokens", "8"], more].concat())
+}
+
+#[test]
+fn flags_are_followed_turn_by_turn() {
+    let table = thinkfollow(&["--out", "think", "--threads", "1"]).success();
+    for part in ["turn 3", "flag of an earlier turn", "never thinks", "first turn", "cut at the token limit"]
+    {
+        assert!(table.contains(part), "{part}: {table}");
+    }
+    let found = results("think");
+    assert_eq!(
+        (&found["evaluation"], &found["report"]["conversations"]),
+        (&json!("thinkfollow"), &json!(20))
+    );
+    let turns = samples("think", "thinkfollow.jsonl");
+    assert_eq!(turns.len(), 60);
+    for turn in &turns {
+        let (prompt, flag) = (turn["prompt"].as_str().unwrap(), turn["flag"].as_str());
+        assert!(prompt.ends_with("<|im_start|>assistant\n"), "{prompt}");
+        assert!(flag.is_none_or(|flag| prompt.contains(&format!(" {flag}<|im_end|>"))), "{prompt}");
+        assert_eq!(prompt.matches("<|im_start|>assistant").count() as u64, turn["turn"].as_u64().unwrap());
+    }
+    // Threads change nothing, a limit only leaves out.
+    thinkfollow(&["--out", "think2", "--threads", "2"]).success();
+    assert_eq!(turns, samples("think2", "thinkfollow.jsonl"));
+    let part = thinkfollow(&["--limit", "4", "--turns", "2", "--json", "--out", "think3"]).success();
+    assert_eq!(serde_json::from_str::<Value>(&part).unwrap()["report"]["overall"]["all"]["n"], 8);
+    for turn in samples("think3", "thinkfollow.jsonl") {
+        let same = |other: &&Value| other["id"] == turn["id"] && other["turn"] == turn["turn"];
+        assert_eq!(turns.iter().find(same), Some(&turn));
+    }
+    quiz("one", &["--formulation", "cloze", "--out", "other"]).success();
+    let refused = thinkfollow(&["--out", "other"]);
+    assert!(refused.code == Some(2) && refused.err.contains("give another --out"), "{}", refused.err);
+}
+
+#[test]
+fn conversations_of_ones_own_are_followed() {
+    let rows = [
+        json!({"key": "a", "language": "fr", "turn_1_prompt": "{\"role\": \"user\", \"content\": \"Oui ?\"}", "turn_2_prompt": ""}),
+        json!({"key": "b", "language": "en", "messages": [{"role": "user", "content": "Yes?"}, {"role": "user", "content": "No?"}]}),
+    ];
+    let folder = place().join("data/Multi-IF");
+    std::fs::create_dir_all(&folder).unwrap();
+    let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    std::fs::write(folder.join("multiIF_20241018.jsonl"), &text).unwrap();
+    let hub = "hf://datasets/facebook/Multi-IF";
+    let ran = thinkfollow(&["--conversations", hub, "--datasets", "data", "--offline", "--json"]).success();
+    let found: Value = serde_json::from_str(&ran).unwrap();
+    assert_eq!(found["dataset"]["path"], hub);
+    assert_eq!(
+        (&found["report"]["overall"]["all"]["n"], &found["report"]["languages"]["fr"]["all"]["n"]),
+        (&json!(3), &json!(1))
+    );
+    std::fs::write(place().join("bad.jsonl"), text + "{\"turn_1_prompt\": 3}\n").unwrap();
+    for (args, said) in [
+        (["--conversations", "bad.jsonl"], "bad.jsonl, row 2: `turn_1_prompt` must be text"),
+        (["--conversations", "none.jsonl"], "there is no none.jsonl; correct --conversations"),
+        (["--max-tokens", "0"], "--max-tokens"),
+        (["--max-tokens", "512"], "no room for a prompt in a context of 512"),
+    ] {
+        let ran = eval(&[&["thinkfollow", "one", "--offline"], &args[..]].concat());
+        assert!(ran.code == Some(2) && ran.err.contains(said), "{}", ran.err);
+    }
+    let offline = thinkfollow(&["--conversations", hub, "--offline"]);
+    assert!(offline.code == Some(2) && offline.err.contains("--datasets"), "{}", offline.err);
+}
+
+/// Says `ok`, after thinking where the last flag says so.
+fn thinker(request: &Request) -> Reply {
+    if request.path == "/v1/models" {
+        return Reply::new(200, json!({"data": [{"id": "toy", "max_model_len": 64}]}).to_string());
+    }
+    let asked: Value = serde_json::from_slice(&request.body).unwrap();
+    let said: Vec<&str> =
+        asked["messages"].as_array().unwrap().iter().map(|m| m["content"].as_str().unwrap()).collect();
+    let said = said.join(" ");
+    let thinks = said.rfind("/think") > said.rfind("/no_think");
+    let message = json!({"content": "ok", "reasoning_content": if thinks { "hm" } else { "" }});
+    let choices = json!([{"message": message, "finish_reason": "stop"}]);
+    assert_eq!(asked["max_tokens"], 16, "a quarter of the context");
+    Reply::new(200, json!({"choices": choices, "usage": {"completion_tokens": 2}}).to_string())
+}
+
+#[test]
+fn a_server_is_asked_in_conversations() {
+    let server = Server::start(thinker);
+    let mut command = smolt();
+    command.args(["eval", "thinkfollow", "--json", "--server", &format!("{}/v1", server.url)]);
+    for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+        command.env_remove(name);
+    }
+    let found: Value = serde_json::from_str(&Ran::of(command).success()).unwrap();
+    assert_eq!(
+        (&found["report"]["verdict"], &found["report"]["overall"]["all"]["value"]),
+        (&json!("holds"), &json!(1.0))
+    );
+}
+
 #[test]
 fn bad_input_is_named_with_its_fix() {
     let said = |ran: Ran, parts: &[&str]| {

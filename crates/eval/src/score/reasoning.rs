@@ -17,9 +17,21 @@ pub enum Reasoning {
     Unclosed,
 }
 
-/// The answer without its reasoning. A template may have opened the block in the prompt, so a closing tag suffices.
-pub fn strip(text: &str) -> (String, Reasoning) {
-    let (mut rest, mut answer, mut found) = (text, String::new(), Reasoning::Absent);
+/// A text taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parts {
+    /// The text without its reasoning.
+    pub answer: String,
+    /// What stands in its blocks, without their tags.
+    pub reasoning: String,
+    /// Whether there was a block, and whether it ended.
+    pub found: Reasoning,
+}
+
+/// Answer and reasoning. A template may have opened the block in the prompt, so a closing tag suffices.
+pub fn split(text: &str) -> Parts {
+    let mut parts = Parts { answer: String::new(), reasoning: String::new(), found: Reasoning::Absent };
+    let mut rest = text;
     loop {
         let next = TAGS
             .iter()
@@ -27,21 +39,38 @@ pub fn strip(text: &str) -> (String, Reasoning) {
             .filter_map(|(at, tag, close)| at.map(|at| (at, tag, close)))
             .min_by_key(|(at, _, _)| *at);
         let Some((at, tag, close)) = next else {
-            answer.push_str(rest);
-            return (answer, found);
+            parts.answer.push_str(rest);
+            return parts;
         };
+        parts.answer.push_str(&rest[..at]);
+        rest = &rest[at + tag.len()..];
         if tag == close {
             // All before a lone closing tag was reasoning.
-            (answer, rest, found) = (String::new(), &rest[at + tag.len()..], Reasoning::Closed);
+            parts.reasoning.push_str(&std::mem::take(&mut parts.answer));
+            parts.found = Reasoning::Closed;
             continue;
         }
-        answer.push_str(&rest[..at]);
-        let inside = &rest[at + tag.len()..];
-        match inside.find(close) {
-            Some(end) => (rest, found) = (&inside[end + close.len()..], Reasoning::Closed),
-            None => return (answer, Reasoning::Unclosed),
-        }
+        let end = rest.find(close);
+        // A block that is opened twice, by the template and by the model, has no more in it for that.
+        parts.reasoning.push_str(&rest[..end.unwrap_or(rest.len())].replace(tag, ""));
+        let Some(end) = end else {
+            parts.found = Reasoning::Unclosed;
+            return parts;
+        };
+        (rest, parts.found) = (&rest[end + close.len()..], Reasoning::Closed);
     }
+}
+
+/// The answer without its reasoning.
+pub fn strip(text: &str) -> (String, Reasoning) {
+    let parts = split(text);
+    (parts.answer, parts.found)
+}
+
+/// The tag with which a prompt ends, where its template has opened the block that the model goes on with.
+pub fn opened(prompt: &str) -> Option<&'static str> {
+    let prompt = prompt.trim_end();
+    TAGS.iter().map(|(open, _)| *open).find(|open| prompt.ends_with(open))
 }
 
 #[cfg(test)]
@@ -59,11 +88,26 @@ mod tests {
         assert_eq!(of("4<think>or"), ("4".into(), Reasoning::Unclosed));
     }
 
+    #[test]
+    fn what_stands_in_the_blocks() {
+        let of = |text: &str| split(text).reasoning;
+        assert_eq!(of("4"), "");
+        assert_eq!(of("<think>\n\n</think>4"), "\n\n");
+        assert_eq!(of("so 4</think>4"), "so 4");
+        assert_eq!(of("<think>a</think>4<thinking>b</thinking>!"), "ab");
+        assert_eq!(of("<think>a</think>4</think>!"), "a4");
+        assert_eq!(of("<think>a"), "a");
+        assert_eq!(of("<think><think></think>4"), "", "opened twice");
+        assert_eq!(opened("<|im_start|>assistant\n<think>\n"), Some("<think>"));
+        assert_eq!(opened("<|im_start|>assistant\n<think>\n\n</think>\n"), None);
+    }
+
     proptest::proptest! {
         #[test]
         fn no_tag_is_left(parts in proptest::collection::vec("(<think>|</think>|<thinking>|</thinking>|a|é)", 0..12)) {
-            let (answer, _) = strip(&parts.concat());
+            let Parts { answer, reasoning, found } = split(&parts.concat());
             proptest::prop_assert!(!answer.contains("<think>") && !answer.contains("</think>"));
+            proptest::prop_assert!(found != Reasoning::Absent || reasoning.is_empty());
         }
     }
 }

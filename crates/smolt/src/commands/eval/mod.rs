@@ -15,6 +15,7 @@ pub(crate) mod server;
 mod signal;
 mod subset;
 mod tasks;
+mod thinkfollow;
 pub(crate) mod watch;
 
 use crate::device::DeviceArgs;
@@ -40,6 +41,8 @@ pub(crate) struct Args {
 pub(crate) enum Action {
     /// Measure how long a context a model masters: RULER and needles
     Ruler(ruler::Args),
+    /// Say whether a model heeds /think and /no_think, turn by turn
+    Thinkfollow(thinkfollow::Args),
     /// Say which tasks are worth deciding by, from the evaluated checkpoints of runs
     Signal(signal::Args),
     /// Rank models by how many others they beat
@@ -249,6 +252,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         Some(Action::Samples(args)) => samples::run(&args),
         Some(Action::Subset(args)) => subset::run(&args),
         Some(Action::Ruler(args)) => ruler::run(&args),
+        Some(Action::Thinkfollow(args)) => thinkfollow::run(&args),
         Some(Action::Tasks(args)) => tasks::run(&args),
         Some(Action::Prompts(args)) => prompts::run(&args),
         Some(Action::Check(args)) => check::run(&args),

@@ -10,7 +10,7 @@ use std::time::Duration;
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct ServerArgs {
     /// Ask the model behind this OpenAI-compatible server, such as http://127.0.0.1:8000/v1, instead of a folder
-    #[arg(long, value_name = "URL", conflicts_with_all = ["model", "items"])]
+    #[arg(long, value_name = "URL", conflicts_with = "model")]
     server: Option<String>,
     /// Which of the server's models [default: the only one]
     #[arg(long, value_name = "NAME", requires = "server")]
