@@ -43,19 +43,23 @@ fn trained() -> &'static Path {
 
 /// A task of twelve items in both formulations of likelihood.
 fn task(dir: &Path) -> PathBuf {
+    task_of(dir, "toy", 12)
+}
+
+fn task_of(dir: &Path, name: &str, items: usize) -> PathBuf {
     let item = |i: usize| {
         let choices: Vec<String> = (0..3).map(|c| format!("word{} {}", (i + c) % 5, "x".repeat(c))).collect();
         serde_json::json!({"question": format!("What is {i}?"), "choices": choices, "answer": i % 3})
             .to_string()
             + "\n"
     };
-    let rows = dir.join("rows.jsonl");
-    std::fs::write(&rows, (0..12).map(item).collect::<String>()).unwrap();
+    let rows = dir.join(format!("{name}.jsonl"));
+    std::fs::write(&rows, (0..items).map(item).collect::<String>()).unwrap();
     let text = format!(
-        "name = \"toy\"\n[dataset]\npath = {rows:?}\n[item]\nprompt = \"Question: {{{{ question }}}}\\nAnswer:\"\n\
+        "name = {name:?}\n[dataset]\npath = {rows:?}\n[item]\nprompt = \"Question: {{{{ question }}}}\\nAnswer:\"\n\
          choices = \"choices\"\nanswer = \"answer\"\n[cloze]\n[multiple_choice]\n"
     );
-    let path = dir.join("toy.toml");
+    let path = dir.join(format!("{name}.toml"));
     std::fs::write(&path, text).unwrap();
     path
 }
@@ -132,19 +136,23 @@ fn checkpoints_that_vanish_or_are_damaged_are_passed_over() {
     copy(trained(), &run);
     let (damaged, vanishing) = (run.join("checkpoints/step-8"), run.join("checkpoints/step-12"));
     common::flip(&damaged.join("model.safetensors"));
-    // Its removal has begun: some of its files are gone.
-    std::fs::remove_file(vanishing.join("model.safetensors")).unwrap();
-    let watching = watch(&run, &task, &[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // Written just before the first look; what is half removed is looked at again for two seconds.
-    while !run.join("evals/watch.jsonl").exists() {
+    // A pipe instead of the weights: who reads them waits for the other end.
+    let weights = vanishing.join("model.safetensors");
+    std::fs::remove_file(&weights).unwrap();
+    assert!(Command::new("mkfifo").arg(&weights).status().unwrap().success());
+    let mut watching = watch(&run, &task, &[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Opens as soon as the watcher, whose log tells of nothing yet, is in the midst of reading the newest checkpoint.
+    let other_end = std::thread::spawn(move || std::fs::File::options().write(true).open(weights).unwrap());
+    while !other_end.is_finished() {
+        assert!(watching.try_wait().unwrap().is_none(), "it ended without reading the newest checkpoint");
         std::thread::sleep(Duration::from_millis(5));
     }
-    std::thread::sleep(Duration::from_millis(400));
     std::fs::remove_dir_all(&vanishing).unwrap();
+    drop(other_end.join().unwrap());
     let ended = watching.wait_with_output().unwrap();
     let said = String::from_utf8(ended.stderr).unwrap();
     assert!(ended.status.success(), "{said}");
-    assert!(said.contains("step 12 is passed over: it was pruned"), "{said}");
+    assert!(said.contains("step 12 is passed over: it was pruned while it was read"), "{said}");
     assert!(said.contains("step 8 is passed over: ") && said.contains("checksum"), "{said}");
     assert_eq!(steps(&run.join("evals/watch.jsonl")), [4]);
 }
