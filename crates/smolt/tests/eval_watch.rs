@@ -266,3 +266,62 @@ fn a_wrong_plan_is_refused_before_the_first_step() {
         assert!(!run.exists());
     }
 }
+
+/// Sends a signal to a training while the checkpoint of step 8 is evaluated; false where it came too late for that.
+fn stopped_within_an_evaluation(mut command: Command, run: &Path, signal: &str) -> bool {
+    let mut training = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // Written for the first time when the first of two tasks is done.
+    while !run.join("evals/step-8/results.json").exists() {
+        assert!(training.try_wait().unwrap().is_none(), "it ended without an evaluation");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(Command::new("kill").args([signal, &training.id().to_string()]).status().unwrap().success());
+    training.wait().unwrap();
+    results(&run.join("evals"), 8)["tasks"].as_array().unwrap().len() == 1
+        && events(run, "evaluation").len() == 1
+}
+
+#[test]
+fn an_evaluation_that_was_cut_short_is_taken_up_on_resume() {
+    let dir = tempfile::tempdir().unwrap();
+    task(dir.path());
+    task_of(dir.path(), "long", 600);
+    let plan = dir.path().join("plan.toml");
+    std::fs::write(&plan, "tasks = [\"toy.toml\", \"long.toml\"]\n").unwrap();
+    let evaluated = |run: &Path, resume: &[&str]| {
+        let mut command = train(run);
+        command.arg("--evaluate").arg(&plan).args(resume);
+        command
+    };
+    let whole = dir.path().join("whole");
+    Ran::of(evaluated(&whole, &[])).success();
+    for signal in ["-KILL", "-TERM"] {
+        // The second task takes long enough for a signal to come within it; on a busy machine, not every time.
+        let run = (0..50).map(|i| dir.path().join(format!("run{signal}-{i}")));
+        let run = run.into_iter().find(|run| stopped_within_an_evaluation(evaluated(run, &[]), run, signal));
+        let run = run.expect("one signal in 50 comes in time");
+        let first = results(&run.join("evals"), 8)["tasks"][0].clone();
+        Ran::of(evaluated(&run, &["--resume"])).success();
+        let told = |run| {
+            let step_and_scores =
+                |event: &Value| (event["detail"]["step"].clone(), event["detail"]["scores"].clone());
+            events(run, "evaluation").iter().map(step_and_scores).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&run), told(&whole), "{signal}");
+        assert_eq!(told(&run).iter().map(|(step, _)| step.as_u64().unwrap()).collect::<Vec<_>>(), STEPS);
+        assert_eq!(
+            results(&run.join("evals"), 8)["tasks"][0],
+            first,
+            "not asked again, its seconds are the same"
+        );
+        for step in STEPS {
+            let samples = |run: &Path| files(&run.join(format!("evals/step-{step}/samples")));
+            assert!(samples(&run) == samples(&whole), "{signal} {step}");
+        }
+        let last = "checkpoints/step-12";
+        assert!(files(&run.join(last)) == files(&trained().join(last)), "{signal}");
+        // Of a run that has ended nothing is evaluated twice.
+        Ran::of(evaluated(&run, &["--resume"])).success();
+        assert_eq!(told(&run), told(&whole));
+    }
+}
