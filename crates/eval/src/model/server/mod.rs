@@ -1,4 +1,4 @@
-//! A model behind an OpenAI-compatible server: vLLM, SGLang, llama-cpp-python, a hosted one.
+//! A model behind an OpenAI-compatible server.
 //!
 //! Likelihoods come from `/v1/completions`, which must echo the prompt with its log-probabilities; most servers that only
 //! chat cannot. Answers come from `/v1/completions`, or through the server's own chat template from
@@ -21,7 +21,7 @@ const MOST: usize = 64 << 20;
 const MOST_STOPS: usize = 4;
 
 /// What the server is asked about before anything else.
-const PROBE: &str = "The sky is blue";
+const PROBE: &str = "One, two, three, four,";
 
 /// A server and how it is asked.
 pub struct Settings {
@@ -76,7 +76,7 @@ impl ServerModel {
         };
         let entry = models.iter().find(|model| model.id == server.model);
         server.context_length =
-            entry.and_then(|entry| entry.max_model_len).and_then(|length| usize::try_from(length).ok());
+            entry.and_then(|entry| entry.context_length()).and_then(|length| usize::try_from(length).ok());
         Ok(server)
     }
 
@@ -159,6 +159,7 @@ impl ServerModel {
         for max_tokens in [0, 1] {
             match self.echoed(PROBE, max_tokens, |echo| echo.after(PROBE.len() - 5)) {
                 Ok(_) => {
+                    self.check_echo(max_tokens)?;
                     self.echo = Some(max_tokens);
                     return Ok(max_tokens);
                 }
@@ -171,6 +172,26 @@ impl ServerModel {
             "the server does not echo log-probabilities, so likelihoods (cloze, multiple_choice, --text) cannot be asked \
              of it; it can be asked --formulation generation ({reason})"
         )))
+    }
+
+    /// Refuses log-probabilities that are not those of their tokens: what the server writes greedily must be the likeliest when
+    /// it is echoed. One that gives each token the probability after it instead of before it would else score unnoticed.
+    fn check_echo(&self, max_tokens: u64) -> Result<(), ModelError> {
+        let greedy =
+            Writing { max_tokens: 1, stop: Vec::new(), temperature: 0.0, top_p: 1.0, samples: 1, seed: 0 };
+        let next = self.written(&Prompt::Text(PROBE.into()), &greedy)?;
+        let Some(next) = next.first().filter(|next| !next.text.is_empty()) else { return Ok(()) };
+        let whole = format!("{PROBE}{}", next.text);
+        // Where the two texts together are other tokens, nothing is known.
+        if !self.echoed(&whole, max_tokens, |echo| Ok(echo.prefers_another_to(&next.text)))? {
+            return Ok(());
+        }
+        let problem = format!(
+            "it writes {:?} after {PROBE:?} and then holds another token for likelier there, so its log-probabilities are not \
+             those of their tokens and likelihoods cannot be asked of it; it can be asked --formulation generation",
+            next.text
+        );
+        Err(self.wrong("completions", &problem))
     }
 
     /// Answers to all questions, several in flight, in order.
@@ -243,10 +264,17 @@ impl ServerModel {
         }
         let mut all: Vec<Generated> = Vec::new();
         while all.len() < wanted {
-            // A server may give fewer at once than it was asked for; others come from other seeds.
+            // A server may give fewer at once than it was asked for, or refuse; others come from other seeds.
             body["n"] = json!(wanted - all.len());
             body["seed"] = json!(writing.seed.wrapping_add(all.len() as u64) & i64::MAX as u64);
-            let answer = self.post(path, &body).map_err(ModelError::from)?;
+            let answer = match self.post(path, &body) {
+                Err(Refusal::Question(_)) if body["n"] != 1 => {
+                    body["n"] = json!(1);
+                    self.post(path, &body)
+                }
+                answer => answer,
+            };
+            let answer = answer.map_err(ModelError::from)?;
             let read = if path == "completions" { answer::texts } else { answer::turns };
             all.extend(read(&answer, &writing.stop).map_err(|problem| self.wrong(path, &problem))?);
         }
