@@ -260,7 +260,7 @@ fn echoed(kind: Kind, text: &str, generated: u64) -> Value {
         tops.push(Value::Null);
         offsets.push(0);
     }
-    for range in tokens(kind, &whole) {
+    for range in tokens(kind, text).into_iter().chain((text.len()..whole.len()).map(|at| at..at + 1)) {
         let known = kind == Kind::Bos || range.start > 0;
         let before = |at: usize| match kind {
             Kind::Shifted => bytes[at],
