@@ -128,6 +128,9 @@ fn texts_and_turns_are_written() {
     let answers = model.write(&prompts, &several, &mut |_, _| {}).unwrap();
     assert!(answers.iter().all(|answers| answers.len() == 5), "the toy gives two at once");
     assert_eq!(answers, model.write(&prompts, &several, &mut |_, _| {}).unwrap());
+    let answers =
+        connect(&Toy::start(Kind::LlamaCpp)).write(&prompts[..1], &several, &mut |_, _| {}).unwrap();
+    assert_eq!(answers[0].len(), 5, "one at a time, where the server gives no more");
     let greedy = model.write(&prompts[..1], &Writing { samples: 3, ..writing() }, &mut |_, _| {}).unwrap();
     assert!(greedy[0].len() == 3 && greedy[0][0] == greedy[0][2]);
 }
@@ -165,7 +168,7 @@ fn lasting_faults_are_one_clear_error() {
     for (faults, said) in [
         (vec![Fault::Status(503); 4], "503"),
         (vec![Fault::Status(401)], "--server-token-env"),
-        (vec![Fault::Body("{\"choices\": ["), Fault::Body("nonsense")], "does not echo"),
+        (vec![Fault::Body("{\"choices\": [")], "does not echo"),
     ] {
         let mut model = connect(&toy);
         toy.plant(faults);
@@ -203,7 +206,7 @@ fn lasting_faults_are_one_clear_error() {
 #[test]
 fn servers_that_only_chat_say_what_they_can_be_asked() {
     let chat = || Prompt::Chat(vec![Message::new("user", "ab")]);
-    for kind in [Kind::NoEcho, Kind::RefusesEcho, Kind::OnlyChat] {
+    for kind in [Kind::NoEcho, Kind::RefusesEcho, Kind::OnlyChat, Kind::LlamaCpp] {
         let toy = Toy::start(kind);
         let mut model = connect(&toy);
         let error = model.score(&[request("a", &["b"])], &mut |_, _| {}).unwrap_err().to_string();
@@ -217,6 +220,13 @@ fn servers_that_only_chat_say_what_they_can_be_asked() {
 }
 
 #[test]
+fn log_probabilities_that_are_not_those_of_their_tokens_are_refused() {
+    let mut model = connect(&Toy::start(Kind::Shifted));
+    let error = model.score(&[request("a", &["b"])], &mut |_, _| {}).unwrap_err().to_string();
+    assert!(error.contains("not those of their tokens") && !error.contains('\n'), "{error}");
+}
+
+#[test]
 fn the_model_is_found_by_name() {
     let toy = Toy::start(Kind::TwoModels);
     let error = try_connect(&toy, None, 1).err().unwrap();
@@ -224,6 +234,7 @@ fn the_model_is_found_by_name() {
     let model = try_connect(&toy, Some("other"), 1).unwrap();
     assert_eq!((model.name(), model.context_length()), ("other", Some(512)));
     assert_eq!(connect(&Toy::start(Kind::Bytes)).name(), "toy");
+    assert_eq!(connect(&Toy::start(Kind::LlamaCpp)).context_length(), Some(256));
     let settings = |url: &str| Settings { url: url.into(), model: None, token: None, concurrency: 1 };
     for url in ["127.0.0.1:8000", "ftp://h/v1", "", "http://user:pw@h/v1"] {
         assert!(ServerModel::connect(store(), settings(url)).is_err(), "{url}");

@@ -5,11 +5,12 @@ use crate::commands::eval::plan::Plan;
 use crate::commands::eval::server::ServerArgs;
 use crate::commands::eval::watch;
 use crate::evaluation::{self, Held, Job, Prepared};
-use serde_json::json;
+use serde_json::{Value, json};
 use smolt_eval::record::{self, Results};
 use smolt_eval::stats::schedule::McfSignal;
 use smolt_eval::task::Formulation;
 use smolt_run::error::Failure;
+use smolt_run::{metrics, signal};
 use smolt_tensor::Cpu;
 use smolt_train::recipe::{PrecisionSetting, Train};
 use smolt_train::session::Event;
@@ -18,17 +19,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+/// Events of a run: a checkpoint was evaluated, or could not be.
+const EVALUATED: &str = "evaluation";
+const FAILED: &str = "evaluation_failed";
+
 /// What a run is evaluated by, and what that has cost.
 pub(crate) struct DuringTraining {
     plan: Plan,
     tasks: Vec<Prepared>,
+    /// The run's folder.
+    run: PathBuf,
     /// Folder of results, one `step-N` for each checkpoint.
     out: PathBuf,
     threads: usize,
     train_steps: u64,
     tokens_per_step: u64,
-    /// What lettered options scored last, by task.
-    letters: BTreeMap<String, McfSignal>,
     begun: Instant,
     seconds: f64,
     failures: usize,
@@ -52,12 +57,11 @@ impl DuringTraining {
             )));
         }
         let t = &recipe.train;
-        let out = run.join("evals");
         Ok(DuringTraining {
             plan: loaded,
-            letters: earlier(&out),
             tasks,
-            out,
+            run: run.to_owned(),
+            out: run.join("evals"),
             threads,
             train_steps: t.train_steps,
             tokens_per_step: (t.global_batch_size * t.sequence_length) as u64,
@@ -78,6 +82,11 @@ impl DuringTraining {
         let outcome = outcome.unwrap_or_else(|_| Err(Failure::failed("the evaluation panicked")));
         let seconds = started.elapsed().as_secs_f64();
         self.seconds += seconds;
+        if let Some(signal) = signal::requested() {
+            let line =
+                format!("step {step}: {} cut its evaluation short; --resume takes it up", signal.name());
+            return (Vec::new(), line);
+        }
         let share = self.share();
         match outcome {
             Ok((results, warnings)) => {
@@ -86,7 +95,7 @@ impl DuringTraining {
                     "scores": watch::scores(&results), "warnings": warnings,
                 });
                 let line = format!("step {step}: {} ({seconds:.1} s)", watch::shown(&results));
-                (vec![Event { name: "evaluation", detail }], line)
+                (vec![Event { name: EVALUATED, detail }], line)
             }
             Err(failure) => {
                 self.failures += 1;
@@ -95,9 +104,19 @@ impl DuringTraining {
                 });
                 let line =
                     format!("step {step} could not be evaluated, training goes on: {}", failure.message);
-                (vec![Event { name: "evaluation_failed", detail }], line)
+                (vec![Event { name: FAILED, detail }], line)
             }
         }
+    }
+
+    /// Evaluates the checkpoint that a run goes on from, unless its events tell of that already: they come last.
+    pub(crate) fn resumed(&mut self, step: u64, folder: &Path) -> (Vec<Event>, String) {
+        // A log that cannot be read costs little: answers that are there are not asked for again.
+        let events = metrics::read(&self.run.join("events.jsonl")).unwrap_or_default();
+        let tells = |event: &Value| {
+            (event["event"] == EVALUATED || event["event"] == FAILED) && event["detail"]["step"] == step
+        };
+        if events.iter().any(tells) { (Vec::new(), String::new()) } else { self.checkpoint(step, folder) }
     }
 
     /// What evaluation cost, for the end of the run.
@@ -123,8 +142,9 @@ impl DuringTraining {
         let tokens = step.saturating_mul(self.tokens_per_step);
         let held = Held::load(folder, false)?.after(Some(tokens));
         let mut warnings = Vec::new();
+        let letters = earlier(&self.out, step);
         for prepared in &mut self.tasks {
-            let letters = self.letters.get(&prepared.task.name).copied();
+            let letters = letters.get(&prepared.task.name).copied();
             let (formulations, against) =
                 self.plan.schedule.formulations(&prepared.task, held.parameters(), tokens, letters);
             prepared.formulations = formulations;
@@ -142,9 +162,7 @@ impl DuringTraining {
             threads: self.threads,
             quiet: true,
         };
-        let results = held.ask(&job, &self.tasks, &cpu)?;
-        self.letters.extend(letters(&results));
-        Ok((results, warnings))
+        Ok((held.ask(&job, &self.tasks, &cpu)?, warnings))
     }
 }
 
@@ -159,15 +177,39 @@ fn letters(results: &Results) -> impl Iterator<Item = (String, McfSignal)> {
     )
 }
 
-/// What lettered options scored before a resume, the newest of each task.
-fn earlier(out: &Path) -> BTreeMap<String, McfSignal> {
+/// What lettered options scored before a step, the newest of each task. Read from the results, so that a resumed run, which
+/// may hold some of later steps too, decides as the undisturbed one did.
+fn earlier(out: &Path, before: u64) -> BTreeMap<String, McfSignal> {
+    let results = folders(out, before).into_iter().filter_map(|path| record::read_results(&path).ok());
+    results.flat_map(|results| letters(&results).collect::<Vec<_>>()).collect()
+}
+
+/// Folders of the results of steps before one, in their order.
+fn folders(out: &Path, before: u64) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(out).into_iter().flatten().flatten();
     let step = |path: PathBuf| {
         let step: u64 = path.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok()?;
-        Some((step, path))
+        (step < before).then_some((step, path))
     };
     let mut folders: Vec<(u64, PathBuf)> = entries.filter_map(|entry| step(entry.path())).collect();
     folders.sort();
-    let results = folders.iter().filter_map(|(_, path)| record::read_results(path).ok());
-    results.flat_map(|results| letters(&results).collect::<Vec<_>>()).collect()
+    folders.into_iter().map(|(_, path)| path).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn only_earlier_steps_decide_in_their_order() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["step-1000", "step-200", "step-30", "step-1001", "step-x", "watch"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        let names = |before| {
+            let all = super::folders(dir.path(), before);
+            all.iter().map(|path| path.file_name().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(1000), ["step-30", "step-200"]);
+        assert_eq!(names(1001), ["step-30", "step-200", "step-1000"]);
+        assert!(super::folders(&dir.path().join("none"), 9).is_empty());
+    }
 }

@@ -43,19 +43,23 @@ fn trained() -> &'static Path {
 
 /// A task of twelve items in both formulations of likelihood.
 fn task(dir: &Path) -> PathBuf {
+    task_of(dir, "toy", 12)
+}
+
+fn task_of(dir: &Path, name: &str, items: usize) -> PathBuf {
     let item = |i: usize| {
         let choices: Vec<String> = (0..3).map(|c| format!("word{} {}", (i + c) % 5, "x".repeat(c))).collect();
         serde_json::json!({"question": format!("What is {i}?"), "choices": choices, "answer": i % 3})
             .to_string()
             + "\n"
     };
-    let rows = dir.join("rows.jsonl");
-    std::fs::write(&rows, (0..12).map(item).collect::<String>()).unwrap();
+    let rows = dir.join(format!("{name}.jsonl"));
+    std::fs::write(&rows, (0..items).map(item).collect::<String>()).unwrap();
     let text = format!(
-        "name = \"toy\"\n[dataset]\npath = {rows:?}\n[item]\nprompt = \"Question: {{{{ question }}}}\\nAnswer:\"\n\
+        "name = {name:?}\n[dataset]\npath = {rows:?}\n[item]\nprompt = \"Question: {{{{ question }}}}\\nAnswer:\"\n\
          choices = \"choices\"\nanswer = \"answer\"\n[cloze]\n[multiple_choice]\n"
     );
-    let path = dir.join("toy.toml");
+    let path = dir.join(format!("{name}.toml"));
     std::fs::write(&path, text).unwrap();
     path
 }
@@ -132,19 +136,23 @@ fn checkpoints_that_vanish_or_are_damaged_are_passed_over() {
     copy(trained(), &run);
     let (damaged, vanishing) = (run.join("checkpoints/step-8"), run.join("checkpoints/step-12"));
     common::flip(&damaged.join("model.safetensors"));
-    // Its removal has begun: some of its files are gone.
-    std::fs::remove_file(vanishing.join("model.safetensors")).unwrap();
-    let watching = watch(&run, &task, &[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // Written just before the first look; what is half removed is looked at again for two seconds.
-    while !run.join("evals/watch.jsonl").exists() {
+    // A pipe instead of the weights: who reads them waits for the other end.
+    let weights = vanishing.join("model.safetensors");
+    std::fs::remove_file(&weights).unwrap();
+    assert!(Command::new("mkfifo").arg(&weights).status().unwrap().success());
+    let mut watching = watch(&run, &task, &[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Opens as soon as the watcher, whose log tells of nothing yet, is in the midst of reading the newest checkpoint.
+    let other_end = std::thread::spawn(move || std::fs::File::options().write(true).open(weights).unwrap());
+    while !other_end.is_finished() {
+        assert!(watching.try_wait().unwrap().is_none(), "it ended without reading the newest checkpoint");
         std::thread::sleep(Duration::from_millis(5));
     }
-    std::thread::sleep(Duration::from_millis(400));
     std::fs::remove_dir_all(&vanishing).unwrap();
+    drop(other_end.join().unwrap());
     let ended = watching.wait_with_output().unwrap();
     let said = String::from_utf8(ended.stderr).unwrap();
     assert!(ended.status.success(), "{said}");
-    assert!(said.contains("step 12 is passed over: it was pruned"), "{said}");
+    assert!(said.contains("step 12 is passed over: it was pruned while it was read"), "{said}");
     assert!(said.contains("step 8 is passed over: ") && said.contains("checksum"), "{said}");
     assert_eq!(steps(&run.join("evals/watch.jsonl")), [4]);
 }
@@ -256,5 +264,64 @@ fn a_wrong_plan_is_refused_before_the_first_step() {
         let ended = Ran::of(command);
         assert!(ended.code == Some(2) && ended.err.contains(said), "{ended:?}");
         assert!(!run.exists());
+    }
+}
+
+/// Sends a signal to a training while the checkpoint of step 8 is evaluated; false where it came too late for that.
+fn stopped_within_an_evaluation(mut command: Command, run: &Path, signal: &str) -> bool {
+    let mut training = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // Written for the first time when the first of two tasks is done.
+    while !run.join("evals/step-8/results.json").exists() {
+        assert!(training.try_wait().unwrap().is_none(), "it ended without an evaluation");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(Command::new("kill").args([signal, &training.id().to_string()]).status().unwrap().success());
+    training.wait().unwrap();
+    results(&run.join("evals"), 8)["tasks"].as_array().unwrap().len() == 1
+        && events(run, "evaluation").len() == 1
+}
+
+#[test]
+fn an_evaluation_that_was_cut_short_is_taken_up_on_resume() {
+    let dir = tempfile::tempdir().unwrap();
+    task(dir.path());
+    task_of(dir.path(), "long", 600);
+    let plan = dir.path().join("plan.toml");
+    std::fs::write(&plan, "tasks = [\"toy.toml\", \"long.toml\"]\n").unwrap();
+    let evaluated = |run: &Path, resume: &[&str]| {
+        let mut command = train(run);
+        command.arg("--evaluate").arg(&plan).args(resume);
+        command
+    };
+    let whole = dir.path().join("whole");
+    Ran::of(evaluated(&whole, &[])).success();
+    for signal in ["-KILL", "-TERM"] {
+        // The second task takes long enough for a signal to come within it; on a busy machine, not every time.
+        let run = (0..50).map(|i| dir.path().join(format!("run{signal}-{i}")));
+        let run = run.into_iter().find(|run| stopped_within_an_evaluation(evaluated(run, &[]), run, signal));
+        let run = run.expect("one signal in 50 comes in time");
+        let first = results(&run.join("evals"), 8)["tasks"][0].clone();
+        Ran::of(evaluated(&run, &["--resume"])).success();
+        let told = |run| {
+            let step_and_scores =
+                |event: &Value| (event["detail"]["step"].clone(), event["detail"]["scores"].clone());
+            events(run, "evaluation").iter().map(step_and_scores).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&run), told(&whole), "{signal}");
+        assert_eq!(told(&run).iter().map(|(step, _)| step.as_u64().unwrap()).collect::<Vec<_>>(), STEPS);
+        assert_eq!(
+            results(&run.join("evals"), 8)["tasks"][0],
+            first,
+            "not asked again, its seconds are the same"
+        );
+        for step in STEPS {
+            let samples = |run: &Path| files(&run.join(format!("evals/step-{step}/samples")));
+            assert!(samples(&run) == samples(&whole), "{signal} {step}");
+        }
+        let last = "checkpoints/step-12";
+        assert!(files(&run.join(last)) == files(&trained().join(last)), "{signal}");
+        // Of a run that has ended nothing is evaluated twice.
+        Ran::of(evaluated(&run, &["--resume"])).success();
+        assert_eq!(told(&run), told(&whole));
     }
 }

@@ -93,7 +93,8 @@ fn writing(path: &Path) -> impl Fn(io::Error) -> Error + '_ {
     |source| FileError::writing(path, source).into()
 }
 
-fn folder_of(run: &Path, step: u64) -> PathBuf {
+/// Where the checkpoint of a step lies.
+pub fn folder_of(run: &Path, step: u64) -> PathBuf {
     run.join("checkpoints").join(format!("step-{step}"))
 }
 

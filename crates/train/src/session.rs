@@ -44,6 +44,11 @@ pub trait StepHook {
     fn checkpoint(&mut self, _step: u64, _folder: &Path) -> Vec<Event> {
         Vec::new()
     }
+    /// On resume, before the next step: the checkpoint that is gone on from. The run may have been killed before
+    /// [`StepHook::checkpoint`] had dealt with it, or even heard of it.
+    fn resumed(&mut self, _step: u64, _folder: &Path) -> Vec<Event> {
+        Vec::new()
+    }
     /// Anything else worth a line.
     fn note(&mut self, _text: &str) {}
 }
@@ -186,6 +191,7 @@ impl Session<'_> {
         let (mut tokens, mut seconds) = (0, 0.0);
         let mut validation = Vec::new();
         let mut checkpoint = None;
+        self.tell_resumed()?;
         let mut stopped = signal::requested();
         let mut batches = self.prefetch()?;
         while self.trainer.step < last && stopped.is_none() {
@@ -197,9 +203,8 @@ impl Session<'_> {
             tokens += report.tokens;
             seconds += report.seconds;
             let step = report.step;
-            let every = |interval: u64| interval > 0 && step.is_multiple_of(interval);
             let mut losses = Vec::new();
-            if step == last || every(self.recipe.train.validation_interval) {
+            if step == last || every(step, self.recipe.train.validation_interval) {
                 losses = self.validate()?;
             }
             self.record(&report, &losses)?;
@@ -207,7 +212,7 @@ impl Session<'_> {
                 validation = losses;
             }
             stopped = signal::requested();
-            if step == last || stopped.is_some() || every(self.recipe.train.checkpoint_interval) {
+            if stopped.is_some() || self.is_due(step) {
                 let path = self.checkpoint()?;
                 // Whoever asked to stop wants the machine back.
                 if stopped.is_none() {
@@ -232,6 +237,24 @@ impl Session<'_> {
         };
         let tokens_per_second = if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
         Ok(Summary { step: self.trainer.step, stopped, checkpoint, validation, tokens_per_second })
+    }
+
+    /// Whether a run that nobody stops writes a checkpoint after this step.
+    fn is_due(&self, step: u64) -> bool {
+        let t = &self.recipe.train;
+        step == t.train_steps || every(step, t.checkpoint_interval)
+    }
+
+    /// Tells of the checkpoint that is gone on from, unless only a signal made it: of that an undisturbed run never tells.
+    fn tell_resumed(&mut self) -> Result<(), Failure> {
+        let step = self.trainer.step;
+        if step > 0 && self.is_due(step) {
+            let path = checkpoint::folder_of(self.folder.path(), step);
+            for event in self.hook.resumed(step, &path) {
+                self.event(event.name, event.detail)?;
+            }
+        }
+        Ok(())
     }
 
     /// Reads the batches of the steps that are left, one step ahead.
@@ -345,6 +368,10 @@ impl Session<'_> {
     fn event(&mut self, name: &str, detail: Value) -> Result<(), Failure> {
         Ok(write_event(&mut self.events, name, detail)?)
     }
+}
+
+fn every(step: u64, interval: u64) -> bool {
+    interval > 0 && step.is_multiple_of(interval)
 }
 
 fn write_event(events: &mut JsonlWriter, name: &str, detail: Value) -> Result<(), FileError> {

@@ -1,6 +1,6 @@
-//! An OpenAI-compatible server on loopback whose model is arithmetic: a bigram over bytes.
+//! An OpenAI-compatible server on loopback whose model is arithmetic, a bigram over bytes, or whatever else answers.
 
-#![allow(unreachable_pub)]
+#![allow(dead_code, unreachable_pub)]
 
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -32,11 +32,17 @@ pub enum Kind {
     Reasons,
     /// Has two models.
     TwoModels,
+    /// Gives each token the log-probability that it would have after itself.
+    Shifted,
+    /// As llama.cpp's: ignores `echo`, tells of what it wrote as in conversations, refuses more answers than it has slots (1).
+    LlamaCpp,
 }
 
 /// What goes wrong with an answer.
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
+    /// Nothing: the one after it comes with a later answer.
+    Nothing,
     Status(u16),
     /// 429 with `Retry-After`.
     Busy,
@@ -82,15 +88,21 @@ pub fn ln_after(stem: &str, rest: &str) -> (f64, bool) {
 
 impl Toy {
     pub fn start(kind: Kind) -> Toy {
+        Toy::serve(move |path, asked| answer(kind, path, asked))
+    }
+
+    /// A server of which `answers` gives status and body to a path and a body.
+    pub fn serve(answers: impl Fn(&str, &Value) -> (u16, Value) + Send + Sync + 'static) -> Toy {
+        let answers = Arc::new(answers);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let state = Arc::new(Mutex::new(State::default()));
         let shared = Arc::clone(&state);
         thread::spawn(move || {
             for connection in listener.incoming().flatten() {
-                let state = Arc::clone(&shared);
+                let (state, answers) = (Arc::clone(&shared), Arc::clone(&answers));
                 thread::spawn(move || {
-                    let _ = serve(&connection, kind, &state);
+                    let _ = serve(&connection, &*answers, &state);
                 });
             }
         });
@@ -111,7 +123,11 @@ impl Toy {
     }
 }
 
-fn serve(mut out: &TcpStream, kind: Kind, state: &Mutex<State>) -> std::io::Result<()> {
+fn serve(
+    mut out: &TcpStream,
+    answers: &dyn Fn(&str, &Value) -> (u16, Value),
+    state: &Mutex<State>,
+) -> std::io::Result<()> {
     let mut reader = BufReader::new(out);
     let (mut line, mut length) = (String::new(), 0);
     reader.read_line(&mut line)?;
@@ -129,7 +145,7 @@ fn serve(mut out: &TcpStream, kind: Kind, state: &Mutex<State>) -> std::io::Resu
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
     let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let (mut status, answer) = answer(kind, &path, &asked);
+    let (mut status, answer) = answers(&path, &asked);
     let mut answer = answer.to_string();
     let fault = state.lock().unwrap().faults.pop_front();
     let (mut sent, mut header) = (answer.len(), "");
@@ -138,7 +154,7 @@ fn serve(mut out: &TcpStream, kind: Kind, state: &Mutex<State>) -> std::io::Resu
         Some(Fault::Busy) => (status, header) = (429, "Retry-After: 0\r\n"),
         Some(Fault::Cut) => sent /= 2,
         Some(Fault::Body(body)) => (answer, sent) = (body.to_owned(), body.len()),
-        None => {}
+        Some(Fault::Nothing) | None => {}
     }
     let head = format!(
         "HTTP/1.1 {status} S\r\nConnection: close\r\n{header}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
@@ -156,7 +172,10 @@ fn answer(kind: Kind, path: &str, asked: &Value) -> (u16, Value) {
     match path {
         "/v1/models" => {
             let names: &[&str] = if kind == Kind::TwoModels { &["toy", "other"] } else { &["toy"] };
-            let entry = |name: &&str| json!({"id": name, "object": "model", "max_model_len": 512});
+            let entry = |name: &&str| match kind {
+                Kind::LlamaCpp => json!({"id": name, "object": "model", "meta": {"n_ctx": 256}}),
+                _ => json!({"id": name, "object": "model", "max_model_len": 512}),
+            };
             (200, json!({"object": "list", "data": names.iter().map(entry).collect::<Vec<_>>()}))
         }
         "/v1/completions" if kind == Kind::OnlyChat => refused(404, "no such page"),
@@ -164,6 +183,14 @@ fn answer(kind: Kind, path: &str, asked: &Value) -> (u16, Value) {
             let (text, max) = (asked["prompt"].as_str().unwrap(), asked["max_tokens"].as_u64().unwrap());
             let echo = asked["echo"].as_bool().unwrap_or(false);
             match (kind, echo, max) {
+                (Kind::LlamaCpp, ..) if asked["n"].as_u64().is_some_and(|n| n > 1) => {
+                    refused(400, "Field 'n': Value must be between 1 <= value <= 1")
+                }
+                (Kind::LlamaCpp, true, _) => {
+                    let logs = json!({"content": [{"token": "z", "logprob": -1.5}]});
+                    let choice = json!({"text": "z", "finish_reason": "length", "logprobs": logs});
+                    (200, json!({"choices": [choice], "usage": {"completion_tokens": 1}}))
+                }
                 (Kind::RefusesEcho, true, _) => refused(400, "echo is not supported"),
                 (Kind::NeedsOneToken, _, 0) => refused(422, "max_tokens must be at least 1"),
                 (Kind::ManyForNone, true, 0) => (200, echoed(kind, text, 9)),
@@ -194,8 +221,14 @@ fn written(asked: &Value, prompt: &str, choice: impl Fn(&str, &str) -> Value) ->
     let (n, max) = (asked["n"].as_u64().unwrap_or(1).min(2), asked["max_tokens"].as_u64().unwrap());
     let seed = asked["seed"].as_u64().unwrap_or(0);
     let start = prompt.bytes().map(u64::from).sum::<u64>() + if asked["temperature"] == 0 { 0 } else { seed };
-    let one =
+    let letters =
         |i: u64| (0..max).map(|at| char::from(b'a' + ((start + i + 7 * at) % 26) as u8)).collect::<String>();
+    // A single one is what the model thinks.
+    let last = prompt.bytes().last().unwrap_or(0);
+    let one = |i: u64| match (b'a'..=b'z').find(|&next| ln(last, next) >= likeliest(last)) {
+        Some(next) if max == 1 => char::from(next).to_string(),
+        _ => letters(i),
+    };
     let choices: Vec<Value> = (0..n).map(|i| choice(&one(i), "length")).collect();
     json!({"choices": choices, "usage": {"completion_tokens": n * max}})
 }
@@ -227,9 +260,14 @@ fn echoed(kind: Kind, text: &str, generated: u64) -> Value {
         tops.push(Value::Null);
         offsets.push(0);
     }
-    for range in tokens(kind, &whole) {
+    for range in tokens(kind, text).into_iter().chain((text.len()..whole.len()).map(|at| at..at + 1)) {
         let known = kind == Kind::Bos || range.start > 0;
-        let pieces = range.clone().map(|at| (if at == 0 { 0 } else { bytes[at - 1] }, bytes[at]));
+        let before = |at: usize| match kind {
+            Kind::Shifted => bytes[at],
+            _ if at == 0 => 0,
+            _ => bytes[at - 1],
+        };
+        let pieces = range.clone().map(|at| (before(at), bytes[at]));
         let ln: f64 = pieces.clone().map(|(before, byte)| ln(before, byte)).sum();
         let best: f64 = pieces.map(|(before, _)| likeliest(before)).sum();
         let piece = &bytes[range.clone()];

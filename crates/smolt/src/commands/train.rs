@@ -116,6 +116,14 @@ impl Bar {
         }
     }
 
+    fn evaluate(&mut self, how: impl FnOnce(&mut DuringTraining) -> (Vec<Event>, String)) -> Vec<Event> {
+        let Some((events, line)) = self.evaluation.as_mut().map(how) else { return Vec::new() };
+        if !line.is_empty() {
+            self.say(&line);
+        }
+        events
+    }
+
     pub(crate) fn finish(self, summary: &Summary) {
         if let Some(progress) = self.progress {
             progress.finish();
@@ -172,12 +180,11 @@ impl StepHook for Bar {
     }
 
     fn checkpoint(&mut self, step: u64, folder: &Path) -> Vec<Event> {
-        let Some(evaluation) = &mut self.evaluation else { return Vec::new() };
-        let (events, line) = evaluation.checkpoint(step, folder);
-        if !line.is_empty() {
-            self.say(&line);
-        }
-        events
+        self.evaluate(|evaluation| evaluation.checkpoint(step, folder))
+    }
+
+    fn resumed(&mut self, step: u64, folder: &Path) -> Vec<Event> {
+        self.evaluate(|evaluation| evaluation.resumed(step, folder))
     }
 
     fn note(&mut self, text: &str) {

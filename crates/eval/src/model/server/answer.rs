@@ -23,8 +23,9 @@ pub(super) struct TextChoice {
     stop_reason: Option<serde_json::Value>,
 }
 
-/// Log-probabilities of a text, token by token.
-#[derive(Debug, Deserialize)]
+/// Log-probabilities of a text, token by token. Lists may be missing: llama.cpp's server gives another, of what it wrote.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub(super) struct LogProbs {
     /// The tokens as text.
     pub(super) tokens: Vec<String>,
@@ -71,8 +72,22 @@ struct Models {
 #[derive(Debug, Deserialize)]
 pub(super) struct ModelEntry {
     pub(super) id: String,
+    /// Most tokens of a prompt with its answer, where the server says it: vLLM's word.
+    max_model_len: Option<u64>,
+    meta: Option<Meta>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Meta {
+    /// llama.cpp's word for it.
+    n_ctx: Option<u64>,
+}
+
+impl ModelEntry {
     /// Most tokens of a prompt with its answer, where the server says it.
-    pub(super) max_model_len: Option<u64>,
+    pub(super) fn context_length(&self) -> Option<u64> {
+        self.max_model_len.or_else(|| self.meta.as_ref()?.n_ctx)
+    }
 }
 
 /// Reads an answer; what cannot be read is told with its beginning.

@@ -2,6 +2,7 @@
 
 use super::answer::LogProbs;
 use crate::model::Continuation;
+use std::collections::BTreeMap;
 
 /// Rounding may lift a probability a little above one.
 const ROUNDING: f64 = 1e-3;
@@ -29,7 +30,7 @@ impl<'a> Echo<'a> {
         }
         match n.checked_sub(generated) {
             Some(count) if count > 0 => Ok(Echo { logs, count, text }),
-            _ => Err(format!("it echoes no tokens of the text, only {n} it wrote itself")),
+            _ => Err("it echoes no tokens of the text".into()),
         }
     }
 
@@ -52,6 +53,12 @@ impl<'a> Echo<'a> {
         let characters = self.logs.text_offset[first].saturating_sub(base);
         let before = self.text.chars().take(usize::try_from(characters).unwrap_or(usize::MAX));
         Ok((self.sum(first)?, before.map(char::len_utf8).sum()))
+    }
+
+    /// Whether the last token is this one, and another is named as likelier in its place.
+    pub(super) fn prefers_another_to(&self, token: &str) -> bool {
+        let last = self.count - 1;
+        self.logs.tokens[last] == token && self.top(last).is_some() && !self.greedy(last)
     }
 
     fn sum(&self, start: usize) -> Result<Continuation, String> {
@@ -77,9 +84,12 @@ impl<'a> Echo<'a> {
 
     /// Whether no other token is likelier. A server that does not name the likeliest tokens leaves it at no.
     fn greedy(&self, at: usize) -> bool {
-        let top = self.logs.top_logprobs.as_ref().and_then(|top| top[at].as_ref());
         let value = self.logs.token_logprobs[at].unwrap_or(f64::NEG_INFINITY);
-        top.is_some_and(|top| !top.is_empty() && top.values().all(|&other| other <= value))
+        self.top(at).is_some_and(|top| top.values().all(|&other| other <= value))
+    }
+
+    fn top(&self, at: usize) -> Option<&BTreeMap<String, f64>> {
+        self.logs.top_logprobs.as_ref()?[at].as_ref().filter(|top| !top.is_empty())
     }
 
     /// The offset at which the text begins, such that its last token ends where the text does, and its first token: the

@@ -1,4 +1,4 @@
-//! A model behind an OpenAI-compatible server: vLLM, SGLang, llama-cpp-python, a hosted one.
+//! A model behind an OpenAI-compatible server.
 //!
 //! Likelihoods come from `/v1/completions`, which must echo the prompt with its log-probabilities; most servers that only
 //! chat cannot. Answers come from `/v1/completions`, or through the server's own chat template from
@@ -20,8 +20,11 @@ const MOST: usize = 64 << 20;
 /// OpenAI's own limit on stop strings; further ones end the answer here.
 const MOST_STOPS: usize = 4;
 
+/// Tokens to write after a text that is echoed. None would do, but servers refuse that, or take it for no limit.
+const MOST_WRITTEN: u64 = 1;
+
 /// What the server is asked about before anything else.
-const PROBE: &str = "The sky is blue";
+const PROBE: &str = "One, two, three, four,";
 
 /// A server and how it is asked.
 pub struct Settings {
@@ -41,8 +44,8 @@ pub struct ServerModel {
     settings: Settings,
     model: String,
     context_length: Option<usize>,
-    /// `max_tokens` with which the server echoes a text, once it was found out.
-    echo: Option<u64>,
+    /// Whether the server was found to echo texts.
+    echoes: bool,
 }
 
 impl ServerModel {
@@ -52,7 +55,7 @@ impl ServerModel {
     /// A server that does not answer, or that has several models of which none was named.
     pub fn connect(store: Store, settings: Settings) -> Result<ServerModel, ModelError> {
         let mut server =
-            ServerModel { store, settings, model: String::new(), context_length: None, echo: None };
+            ServerModel { store, settings, model: String::new(), context_length: None, echoes: false };
         let url = server.url("models")?;
         let listed = server.store.get_json(&url, server.settings.token.as_deref(), MOST);
         let models = match (listed, &server.settings.model) {
@@ -76,7 +79,7 @@ impl ServerModel {
         };
         let entry = models.iter().find(|model| model.id == server.model);
         server.context_length =
-            entry.and_then(|entry| entry.max_model_len).and_then(|length| usize::try_from(length).ok());
+            entry.and_then(|entry| entry.context_length()).and_then(|length| usize::try_from(length).ok());
         Ok(server)
     }
 
@@ -131,46 +134,58 @@ impl ServerModel {
         ModelError::Server(format!("{}/{path}: {problem}", self.settings.url.trim_end_matches('/')))
     }
 
-    fn echoing(&self, text: &str, max_tokens: u64) -> Value {
-        json!({
-            "model": self.model, "prompt": text, "echo": true, "logprobs": 1, "max_tokens": max_tokens,
-            "temperature": 0,
-        })
-    }
-
     /// Asks for a text's log-probabilities; `use_of` sees them beside the text.
     fn echoed<T>(
         &self,
         text: &str,
-        max_tokens: u64,
         use_of: impl FnOnce(&Echo<'_>) -> Result<T, String>,
     ) -> Result<T, Refusal> {
-        let body = self.post("completions", &self.echoing(text, max_tokens))?;
-        read_echo(&body, text, max_tokens, use_of)
+        let asked = json!({
+            "model": self.model, "prompt": text, "echo": true, "logprobs": 1, "max_tokens": MOST_WRITTEN,
+            "temperature": 0,
+        });
+        let body = self.post("completions", &asked)?;
+        read_echo(&body, text, use_of)
             .map_err(|problem| Refusal::Question(self.wrong("completions", &problem)))
     }
 
-    /// How the server can be made to echo. Asking for no new tokens is refused by some, and taken for no limit by others.
-    fn find_echo(&mut self) -> Result<u64, ModelError> {
-        if let Some(max_tokens) = self.echo {
-            return Ok(max_tokens);
+    /// Finds out whether the server echoes.
+    fn find_echo(&mut self) -> Result<(), ModelError> {
+        if self.echoes {
+            return Ok(());
         }
-        let mut last = None;
-        for max_tokens in [0, 1] {
-            match self.echoed(PROBE, max_tokens, |echo| echo.after(PROBE.len() - 5)) {
-                Ok(_) => {
-                    self.echo = Some(max_tokens);
-                    return Ok(max_tokens);
-                }
-                Err(Refusal::Final(error)) => return Err(error),
-                Err(Refusal::Question(error)) => last = Some(error),
+        match self.echoed(PROBE, |echo| echo.after(PROBE.len() - 5)) {
+            Ok(_) => self.check_echo()?,
+            Err(Refusal::Final(error)) => return Err(error),
+            Err(Refusal::Question(error)) => {
+                return Err(ModelError::Server(format!(
+                    "the server does not echo log-probabilities, so likelihoods (cloze, multiple_choice, --text) cannot be \
+                     asked of it; it can be asked --formulation generation ({error})"
+                )));
             }
         }
-        let reason = last.map(|error| error.to_string()).unwrap_or_default();
-        Err(ModelError::Server(format!(
-            "the server does not echo log-probabilities, so likelihoods (cloze, multiple_choice, --text) cannot be asked \
-             of it; it can be asked --formulation generation ({reason})"
-        )))
+        self.echoes = true;
+        Ok(())
+    }
+
+    /// Refuses log-probabilities that are not those of their tokens: what the server writes greedily must be the likeliest when
+    /// it is echoed. One that gives each token the probability after it instead of before it would else score unnoticed.
+    fn check_echo(&self) -> Result<(), ModelError> {
+        let greedy =
+            Writing { max_tokens: 1, stop: Vec::new(), temperature: 0.0, top_p: 1.0, samples: 1, seed: 0 };
+        let next = self.written(&Prompt::Text(PROBE.into()), &greedy)?;
+        let Some(next) = next.first().filter(|next| !next.text.is_empty()) else { return Ok(()) };
+        let whole = format!("{PROBE}{}", next.text);
+        // Where the two texts together are other tokens, nothing is known.
+        if !self.echoed(&whole, |echo| Ok(echo.prefers_another_to(&next.text)))? {
+            return Ok(());
+        }
+        let problem = format!(
+            "it writes {:?} after {PROBE:?} and then holds another token for likelier there, so its log-probabilities are not \
+             those of their tokens and likelihoods cannot be asked of it; it can be asked --formulation generation",
+            next.text
+        );
+        Err(self.wrong("completions", &problem))
     }
 
     /// Answers to all questions, several in flight, in order.
@@ -243,10 +258,17 @@ impl ServerModel {
         }
         let mut all: Vec<Generated> = Vec::new();
         while all.len() < wanted {
-            // A server may give fewer at once than it was asked for; others come from other seeds.
+            // A server may give fewer at once than it was asked for, or refuse; others come from other seeds.
             body["n"] = json!(wanted - all.len());
             body["seed"] = json!(writing.seed.wrapping_add(all.len() as u64) & i64::MAX as u64);
-            let answer = self.post(path, &body).map_err(ModelError::from)?;
+            let answer = match self.post(path, &body) {
+                Err(Refusal::Question(_)) if body["n"] != 1 => {
+                    body["n"] = json!(1);
+                    self.post(path, &body)
+                }
+                answer => answer,
+            };
+            let answer = answer.map_err(ModelError::from)?;
             let read = if path == "completions" { answer::texts } else { answer::turns };
             all.extend(read(&answer, &writing.stop).map_err(|problem| self.wrong(path, &problem))?);
         }
@@ -277,13 +299,12 @@ impl From<Refusal> for ModelError {
 fn read_echo<T>(
     body: &[u8],
     text: &str,
-    max_tokens: u64,
     use_of: impl FnOnce(&Echo<'_>) -> Result<T, String>,
 ) -> Result<T, String> {
     let answer = answer::completions(body)?;
-    let generated = answer.usage.and_then(|usage| usage.completion_tokens).unwrap_or(max_tokens);
-    if generated > max_tokens {
-        return Err(format!("it wrote {generated} tokens where it may write {max_tokens}"));
+    let generated = answer.usage.and_then(|usage| usage.completion_tokens).unwrap_or(MOST_WRITTEN);
+    if generated > MOST_WRITTEN {
+        return Err(format!("it wrote {generated} tokens where it may write {MOST_WRITTEN}"));
     }
     let choice = answer.choices.first().ok_or("its answer has no choices")?;
     let logs = choice.logprobs.as_ref().ok_or("its answer has no `logprobs`")?;
@@ -299,7 +320,7 @@ impl Model for ServerModel {
                     .into(),
             ));
         }
-        let max_tokens = self.find_echo()?;
+        self.find_echo()?;
         let questions: Vec<(&str, &str)> = requests
             .iter()
             .flat_map(|request| {
@@ -321,7 +342,7 @@ impl Model for ServerModel {
             let whole = format!("{prompt}{continuation}");
             // White space at the end of the prompt belongs to the continuation, as in a model of our own.
             let stem = prompt.trim_end().len();
-            self.echoed(&whole, max_tokens, |echo| echo.after(stem)).map_err(Refusal::into)
+            self.echoed(&whole, |echo| echo.after(stem)).map_err(Refusal::into)
         })?;
         let mut answers = answers.into_iter();
         let scored = |request: &Request| Scored {
@@ -342,14 +363,14 @@ impl Model for ServerModel {
 
     /// A text's first token counts only where the server puts one of its own before it; else its bytes do not count either.
     fn read(&mut self, texts: &[String], on_done: OnDone<'_>) -> Result<Vec<TextScore>, ModelError> {
-        let max_tokens = self.find_echo()?;
+        self.find_echo()?;
         self.all(texts, on_done, |text| {
             let score = |echo: &Echo<'_>| {
                 let (all, before) = echo.whole()?;
                 let bytes = text.len() - before;
                 Ok(TextScore { log_likelihood: all.log_likelihood, tokens: all.tokens, bytes })
             };
-            self.echoed(text, max_tokens, score).map_err(Refusal::into)
+            self.echoed(text, score).map_err(Refusal::into)
         })
     }
 
@@ -367,7 +388,7 @@ impl Model for ServerModel {
 pub fn fuzz_server(bytes: &[u8]) {
     let text = "The sky is blue, 水 and all";
     for stem in [0, 7, 17, 20] {
-        let found = read_echo(bytes, text, 1, |echo| {
+        let found = read_echo(bytes, text, |echo| {
             let _ = echo.whole();
             echo.after(stem)
         });

@@ -20,8 +20,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// How long a folder may take to vanish once its removal began.
-const REMOVAL: Duration = Duration::from_secs(2);
+/// A folder may take a while to vanish once its removal began: so many looks, so far apart. Counted, since a busy machine that
+/// holds up the watcher holds up the removal too.
+const LOOKS: usize = 40;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -187,7 +189,7 @@ impl Watcher<'_> {
         // All of it is in memory before anything is asked: training may remove the folder at any time.
         let held = match self.load(path) {
             Ok(held) => held,
-            Err(_) if self.vanishes(step)? => {
+            Err(_) if vanishes(LOOKS, || Ok(self.list()?.iter().any(|(there, _)| *there == step)))? => {
                 self.pass_over(step, "it was pruned while it was read");
                 return Ok(());
             }
@@ -222,18 +224,6 @@ impl Watcher<'_> {
         let recipe = recipe::load::<Train>(&self.args.run.join("recipe.lock.toml"), &[]).ok();
         let tokens = recipe.and_then(|r| state.next_sample.checked_mul(r.train.sequence_length as u64));
         Ok(held.after(tokens))
-    }
-
-    /// Whether a checkpoint is being removed, or gone: a folder is emptied before it goes.
-    fn vanishes(&self, step: u64) -> Result<bool, Failure> {
-        let started = Instant::now();
-        while started.elapsed() < REMOVAL {
-            if !self.list()?.iter().any(|(there, _)| *there == step) {
-                return Ok(true);
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Ok(false)
     }
 
     fn pass_over(&mut self, step: u64, why: &str) {
@@ -277,6 +267,17 @@ impl Watcher<'_> {
             _ => None,
         })
     }
+}
+
+/// Whether a checkpoint is being removed, or gone: a folder is emptied before it goes.
+fn vanishes(looks: usize, mut is_there: impl FnMut() -> Result<bool, Failure>) -> Result<bool, Failure> {
+    for _ in 0..looks {
+        if !is_there()? {
+            return Ok(true);
+        }
+        std::thread::sleep(BETWEEN_LOOKS);
+    }
+    Ok(false)
 }
 
 /// Primary scores by task and formulation, and bits per byte of texts.
@@ -328,7 +329,23 @@ fn wait(time: Duration) {
 
 #[cfg(test)]
 mod tests {
-    use super::overtaken;
+    use super::{overtaken, vanishes};
+
+    #[test]
+    fn what_is_half_removed_is_looked_at_again() {
+        let mut looks = 0;
+        let mut there_until = |last: usize| {
+            looks = 0;
+            vanishes(3, || {
+                looks += 1;
+                Ok(looks <= last)
+            })
+            .unwrap()
+        };
+        assert!(there_until(0) && there_until(2));
+        assert!(!there_until(3));
+        assert!(vanishes(3, || Err(smolt_run::error::Failure::failed("x"))).is_err());
+    }
 
     #[test]
     fn falling_behind_is_told_with_advice() {

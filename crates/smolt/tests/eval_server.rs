@@ -1,0 +1,271 @@
+//! `smolt eval --server`: a model behind a server scores as its folder does, and what goes wrong is told.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+#[path = "../../eval/tests/toy_server/mod.rs"]
+mod toy_server;
+
+use common::{Ran, checkpoints, repository, sets, smolt};
+use serde_json::{Value, json};
+use smolt_eval::model::encoder::Encoder;
+use smolt_eval::model::local::LocalModel;
+use smolt_eval::model::{Finish, Model, Prompt, Writing};
+use smolt_infer::{Choice, Decoder, Question};
+use smolt_model::folder::Loaded;
+use smolt_tensor::Cpu;
+use smolt_tensor::gemm::Precision;
+use smolt_text::tokenizer::Tokenizer;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use toy_server::{Fault, Toy};
+
+const CONTEXT: usize = 128;
+
+/// A folder with a model of two steps, a task and a text.
+fn place() -> &'static Path {
+    static PLACE: OnceLock<tempfile::TempDir> = OnceLock::new();
+    PLACE
+        .get_or_init(|| {
+            let dir = tempfile::tempdir().unwrap();
+            make(dir.path());
+            dir
+        })
+        .path()
+}
+
+fn make(dir: &Path) {
+    let mut train = smolt();
+    train.arg("train").arg(repository("recipes/tests/kill-resume.toml")).arg("--out").arg(dir.join("run"));
+    train.args(sets(&["train.train_steps=2", "schedule.warmup_steps=1", "schedule.decay_steps=1"]));
+    train.args(sets(&[&format!("train.sequence_length={CONTEXT}")]));
+    Ran::of(train).success();
+    let row = |i: usize| {
+        json!({"question": format!("What is {i} or 水 and {}?", i + 1), "answer": i % 3,
+               "choices": [format!("it is {}", i * 2), "nothing at all — naïve", "red"]})
+    };
+    let rows: String = (0..12).map(|i| format!("{}\n", row(i))).collect();
+    std::fs::write(dir.join("rows.jsonl"), rows).unwrap();
+    let task = r#"
+name = "quiz"
+[dataset]
+path = "rows.jsonl"
+[item]
+prompt = "Question: {{ question }}\nAnswer:"
+choices = "choices"
+answer = "answer"
+[cloze]
+unconditional = "Answer:"
+[multiple_choice]
+[generation]
+target = "choices[0]"
+max_tokens = 6
+stop = ["\n"]
+"#;
+    std::fs::write(dir.join("quiz.toml"), task).unwrap();
+    let text: String =
+        (0..20).map(|i| format!("{}\n", json!({"text": format!("It is {i}, naïve 水.")}))).collect();
+    std::fs::write(dir.join("text.jsonl"), text).unwrap();
+}
+
+fn folder() -> PathBuf {
+    let run = place().join("run");
+    run.join(format!("checkpoints/step-{}", checkpoints(&run).last().unwrap()))
+}
+
+/// What a server has in memory.
+struct Served {
+    cpu: Cpu,
+    loaded: Loaded,
+    tokenizer: Tokenizer,
+}
+
+impl Served {
+    fn load(folder: &Path) -> Served {
+        let tokenizer = Tokenizer::load(&folder.join("tokenizer.json")).unwrap();
+        Served { cpu: Cpu::new(1).unwrap(), loaded: Loaded::load(folder).unwrap(), tokenizer }
+    }
+
+    fn answer(&self, path: &str, asked: &Value) -> (u16, Value) {
+        match path {
+            "/v1/models" => (200, json!({"data": [{"id": "tiny", "max_model_len": CONTEXT}]})),
+            "/v1/completions" if asked["echo"] == true => self.echo(asked["prompt"].as_str().unwrap()),
+            "/v1/completions" => self.write(asked),
+            _ => (404, json!({"error": {"message": "no such page"}})),
+        }
+    }
+
+    /// Each token after those before it: a question of its own, as the server has no other use for a candidate.
+    fn log_probs(&self, ids: &[u32]) -> Vec<Choice> {
+        let ask = |at: usize| Question { prompt: ids[..at].to_vec(), choices: vec![vec![ids[at]]] };
+        let questions: Vec<Question> = (1..ids.len()).map(ask).collect();
+        let (model, weights) = (&self.loaded.model, &self.loaded.weights);
+        let mut decoder = Decoder::new(&self.cpu, model, weights, Precision::Fp32, 4, CONTEXT);
+        smolt_infer::score(&mut decoder, &questions, |_, _| {}).unwrap().into_iter().flatten().collect()
+    }
+
+    fn echo(&self, text: &str) -> (u16, Value) {
+        let ids = self.tokenizer.encode(text, true);
+        if ids.len() > CONTEXT {
+            return (
+                400,
+                json!({"error": {"message": format!("at most {CONTEXT} tokens, not {}", ids.len())}}),
+            );
+        }
+        let known = self.log_probs(&ids);
+        let value = |choice: &Choice| json!(choice.log_likelihood);
+        // A likelier token than one that is not the likeliest.
+        let top = |choice: &Choice| json!({"?": if choice.greedy { choice.log_likelihood } else { 0.0 }});
+        let begins = ids.iter().scan(0, |end, &id| {
+            let begin = *end;
+            *end += self.tokenizer.token_bytes(id).len();
+            Some((0..=begin).rev().find(|&at| text.is_char_boundary(at)).unwrap())
+        });
+        let offsets: Vec<usize> = begins.map(|begin| text[..begin].chars().count()).collect();
+        let tokens: Vec<String> = ids.iter().map(|&id| self.tokenizer.decode(&[id], false)).collect();
+        let none = || std::iter::once(Value::Null);
+        let logprobs = json!({
+            "tokens": tokens, "text_offset": offsets,
+            "token_logprobs": none().chain(known.iter().map(value)).collect::<Vec<_>>(),
+            "top_logprobs": none().chain(known.iter().map(top)).collect::<Vec<_>>(),
+        });
+        let choice = json!({"text": text, "finish_reason": "length", "logprobs": logprobs});
+        (200, json!({"choices": [choice], "usage": {"completion_tokens": 0}}))
+    }
+
+    fn write(&self, asked: &Value) -> (u16, Value) {
+        let encoder = Encoder {
+            tokenizer: &self.tokenizer,
+            template: None,
+            end_tokens: self.loaded.model.config().eos_token_id.clone(),
+        };
+        let (model, weights) = (&self.loaded.model, &self.loaded.weights);
+        let mut model =
+            LocalModel { cpu: &self.cpu, model, weights, precision: Precision::Fp32, slots: 1, encoder };
+        let stop =
+            asked["stop"].as_array().into_iter().flatten().map(|stop| stop.as_str().unwrap().to_owned());
+        let writing = Writing {
+            max_tokens: asked["max_tokens"].as_u64().unwrap() as usize,
+            stop: stop.collect(),
+            temperature: 0.0,
+            top_p: 1.0,
+            samples: 1,
+            seed: 0,
+        };
+        let prompt = Prompt::Text(asked["prompt"].as_str().unwrap().to_owned());
+        let written = model.write(&[prompt], &writing, &mut |_, _| {}).unwrap().remove(0).remove(0);
+        let finish = if written.finish == Finish::Length { "length" } else { "stop" };
+        let choice = json!({"text": written.text, "finish_reason": finish});
+        (200, json!({"choices": [choice], "usage": {"completion_tokens": written.tokens}}))
+    }
+}
+
+fn server() -> Toy {
+    let served = Served::load(&folder());
+    Toy::serve(move |path, asked| served.answer(path, asked))
+}
+
+fn eval(subject: &[&str], more: &[&str]) -> Ran {
+    let mut command = smolt();
+    command.current_dir(place()).arg("eval").args(subject).args(["--task", "quiz.toml"]).args(more);
+    command.env("SMOLT_TEST_TOKEN", "secret");
+    for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+        command.env_remove(name);
+    }
+    Ran::of(command)
+}
+
+fn ask(server: &Toy, more: &[&str]) -> Ran {
+    let url = format!("{}/v1", server.url);
+    eval(&["--server", &url, "--server-token-env", "SMOLT_TEST_TOKEN"], more)
+}
+
+fn json_of(ran: Ran) -> Value {
+    serde_json::from_str(&ran.success()).unwrap()
+}
+
+/// The same but for rounding of sums on the way through decimals.
+#[track_caller]
+fn assert_close(a: &Value, b: &Value) {
+    match (a, b) {
+        (Value::Number(x), Value::Number(y)) => {
+            let (x, y) = (x.as_f64().unwrap(), y.as_f64().unwrap());
+            assert!((x - y).abs() <= 1e-9 * x.abs().max(1.0), "{x} {y}");
+        }
+        (Value::Array(x), Value::Array(y)) if x.len() == y.len() => {
+            x.iter().zip(y).for_each(|(x, y)| assert_close(x, y));
+        }
+        (Value::Object(x), Value::Object(y)) if x.keys().eq(y.keys()) => {
+            x.values().zip(y.values()).for_each(|(x, y)| assert_close(x, y));
+        }
+        _ => assert_eq!(a, b),
+    }
+}
+
+fn samples(folder: &str, name: &str) -> Value {
+    let text = std::fs::read_to_string(place().join(folder).join("samples").join(name)).unwrap();
+    text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect()
+}
+
+#[test]
+fn a_server_scores_as_its_folder_does() {
+    let server = server();
+    let folder = folder().display().to_string();
+    let here = json_of(eval(&[&folder], &["--out", "here", "--json", "--text", "text.jsonl"]));
+    let there = json_of(ask(&server, &["--out", "there", "--json"]));
+    assert!(server.tokens_seen().iter().all(|token| token == "Bearer secret"));
+    let (a, b) = (here["tasks"].as_array().unwrap(), there["tasks"].as_array().unwrap());
+    assert_eq!((a.len(), b.len()), (3, 3));
+    for (a, b) in a.iter().zip(b) {
+        assert_close(&a["scores"], &b["scores"]);
+    }
+    for name in ["quiz.cloze.jsonl", "quiz.multiple_choice.jsonl", "quiz.generation.jsonl"] {
+        assert_close(&samples("here", name), &samples("there", name));
+    }
+    assert_eq!(
+        (&there["model"]["hash"], &there["model"]["context_length"]),
+        (&json!("tiny"), &json!(CONTEXT))
+    );
+    let text = &json_of(ask(&server, &["--json", "--text", "text.jsonl"]))["texts"][0];
+    let bits = |text: &Value| text["bits_per_byte"].as_f64().unwrap();
+    let here = &here["texts"][0];
+    // The server has no token before a text, so its first is not predicted and does not count.
+    assert_eq!(text["documents"], here["documents"]);
+    assert!((bits(text) - bits(here)).abs() < 0.5, "{text} {here}");
+}
+
+#[test]
+fn what_goes_wrong_is_tried_again_or_told_in_one_line() {
+    let server = server();
+    let cloze = ["--formulation", "cloze", "--json", "--limit", "4"];
+    let calm = json_of(ask(&server, &cloze));
+    server.plant([Fault::Status(500), Fault::Nothing, Fault::Cut, Fault::Busy]);
+    let ran = ask(&server, &cloze);
+    assert_eq!(json_of(ran)["tasks"][0]["scores"], calm["tasks"][0]["scores"]);
+    assert_eq!(server.faults_left(), 0);
+    let broken = "{\"choices\": [{\"text\": \"The";
+    for (faults, said) in [
+        (vec![Fault::Status(401)], "--server-token-env"),
+        (after_the_checks(Fault::Status(401)), "--server-token-env"),
+        (vec![Fault::Body("{\"data\": [{\"id\": \"ti")], "not a list of models"),
+        (after_the_checks(Fault::Body(broken)), "it begins: {\"choices\""),
+    ] {
+        server.plant(faults);
+        let ran = ask(&server, &[&cloze[..], &["--concurrency", "1"]].concat());
+        assert!(ran.code == Some(2) && ran.out.is_empty(), "{ran:?}");
+        assert_eq!(ran.err.lines().filter(|line| line.contains("error")).count(), 1, "{ran:?}");
+        assert!(ran.err.contains(said) && !ran.err.contains("secret"), "{ran:?}");
+    }
+    let ran = ask(&server, &["--formulation", "cloze", "--few-shot", "0", "--set", &long_prompt()]);
+    assert!(ran.code == Some(2) && ran.err.contains("at most 128 tokens"), "{ran:?}");
+}
+
+/// The fault comes with the first question's answer: the list of models and three requests about echoing are before it.
+fn after_the_checks(fault: Fault) -> Vec<Fault> {
+    vec![Fault::Nothing, Fault::Nothing, Fault::Nothing, Fault::Nothing, fault]
+}
+
+/// More than fits the server's context.
+fn long_prompt() -> String {
+    format!("item.prompt={}", "far too long ".repeat(100))
+}
