@@ -245,7 +245,7 @@ fn ngram(plan: &Plan, folder: &ModelFolder, test: &Test<'_>, items: &[Item]) -> 
     }
     let vocab_size = folder.loaded.model.config().vocab_size;
     let counts = NGram::train(plan.ngram_order, vocab_size, documents.iter().map(Vec::as_slice));
-    let mut model = NGramModel { ngram: &counts, encoder: folder.encoder(None) };
+    let mut model = NGramModel::new(&counts, folder.encoder(None));
     Ok(test.ask(Formulation::Cloze, items, &mut model, true)?.0)
 }
 

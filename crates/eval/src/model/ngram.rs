@@ -93,27 +93,44 @@ impl NGram {
         p
     }
 
-    /// Whether each token of `tokens` is the likeliest after what stands before it.
-    fn would_write(&self, context: &[u32], tokens: &[u32]) -> bool {
-        let mut context = context.to_vec();
-        tokens.iter().all(|&token| {
-            let p = self.probability(&context, token);
-            let likeliest = (0..self.vocab_size as u32).all(|other| self.probability(&context, other) <= p);
-            context.push(token);
-            likeliest
-        })
+    /// The likeliest token after a context, the first of equals.
+    fn likeliest(&self, context: &[u32]) -> u32 {
+        let p = |token: u32| self.probability(context, token);
+        (1..self.vocab_size as u32).fold(0, |best, token| if p(token) > p(best) { token } else { best })
     }
 }
 
 /// An n-gram model that reads text as a language model does. It is a baseline of likelihood: it writes nothing.
 pub struct NGramModel<'m> {
-    /// The counts.
-    pub ngram: &'m NGram,
-    /// From text to tokens: those of the model beside which it stands.
-    pub encoder: Encoder<'m>,
+    ngram: &'m NGram,
+    encoder: Encoder<'m>,
+    /// The likeliest token by what it is seen to follow: finding it takes the whole vocabulary, and contexts recur.
+    likeliest: HashMap<Vec<u32>, u32>,
 }
 
-impl NGramModel<'_> {
+impl<'m> NGramModel<'m> {
+    /// Reads text as the model does beside which it stands.
+    pub fn new(ngram: &'m NGram, encoder: Encoder<'m>) -> NGramModel<'m> {
+        NGramModel { ngram, encoder, likeliest: HashMap::new() }
+    }
+
+    /// Whether each token of `tokens` is the likeliest after what stands before it.
+    fn would_write(&mut self, context: &[u32], tokens: &[u32]) -> bool {
+        let all: Vec<u32> = context.iter().chain(tokens).copied().collect();
+        (context.len()..all.len()).all(|end| {
+            let seen = &all[(end + 1).saturating_sub(self.ngram.order)..end];
+            let likeliest = match self.likeliest.get(seen) {
+                Some(&token) => token,
+                None => {
+                    let token = self.ngram.likeliest(seen);
+                    self.likeliest.insert(seen.to_vec(), token);
+                    token
+                }
+            };
+            likeliest == all[end]
+        })
+    }
+
     /// ln P of every token of `tokens` after `context`.
     fn logs(&self, context: &[u32], tokens: &[u32]) -> Vec<f64> {
         let all: Vec<u32> = context.iter().chain(tokens).copied().collect();
@@ -127,12 +144,12 @@ impl Model for NGramModel<'_> {
         let mut answers = Vec::with_capacity(requests.len());
         for (at, request) in requests.iter().enumerate() {
             let question = self.encoder.question(request)?;
-            let continuation = |choice: &Vec<u32>| Continuation {
+            let mut continuation = |choice: &Vec<u32>| Continuation {
                 log_likelihood: self.logs(&question.prompt, choice).iter().sum(),
                 tokens: choice.len(),
-                greedy: self.ngram.would_write(&question.prompt, choice),
+                greedy: self.would_write(&question.prompt, choice),
             };
-            let continuations: Vec<_> = question.choices.iter().map(continuation).collect();
+            let continuations: Vec<_> = question.choices.iter().map(&mut continuation).collect();
             on_done(at + 1, Heard::Scored(at, &continuations));
             answers.push(Scored { continuations, dropped_tokens: 0 });
         }
@@ -174,5 +191,6 @@ mod tests {
         }
         assert!(model.probability(&[0, 1, 2], 3) > 0.9 && model.probability(&[3, 1, 2], 4) > 0.9);
         assert!(model.probability(&[7, 1, 2], 3) > 0.3, "backs off to the shorter context");
+        assert_eq!((model.likeliest(&[0, 1, 2]), model.likeliest(&[3, 1, 2])), (3, 4));
     }
 }
