@@ -39,11 +39,10 @@ pub fn shape(config: &ModelConfig) -> Vec<String> {
 /// A sentence for each size that does not divide among `degree` devices that share every layer (spec COR-05).
 pub fn tensor_parallel(config: &ModelConfig, degree: usize) -> Vec<String> {
     let c = config;
-    let mut sizes = vec![
-        ("num_attention_heads", c.num_attention_heads),
-        ("intermediate_size", c.intermediate_size),
-        ("vocab_size", c.vocab_size),
-    ];
+    let mut sizes = vec![("num_attention_heads", c.num_attention_heads), ("vocab_size", c.vocab_size)];
+    if (0..c.num_hidden_layers).any(|layer| !c.is_sparse(layer)) {
+        sizes.push(("intermediate_size", c.intermediate_size));
+    }
     if let Some(moe) = &c.moe {
         sizes.push(("moe.moe_intermediate_size", moe.moe_intermediate_size));
     }

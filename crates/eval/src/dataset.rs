@@ -23,8 +23,6 @@ pub struct Sources {
     pub offline: bool,
     /// The store for what is not local.
     pub store: Store,
-    /// What local paths in tasks are relative to.
-    pub base: PathBuf,
 }
 
 /// What was read; stored with the score.
@@ -156,7 +154,7 @@ impl Sources {
                     format!("`{path}`: a data set is a folder, a file or hf://datasets/…"),
                 ));
             }
-            let local = self.base.join(path);
+            let local = PathBuf::from(path);
             let candidates = [Some(local.clone()), self.named(path)];
             return candidates.into_iter().flatten().find(|p| p.exists()).map(local_place).ok_or_else(|| {
                 absent(

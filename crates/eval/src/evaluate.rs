@@ -262,16 +262,9 @@ fn score_candidates(
         on_done(done, total, so_far.value());
     };
     let mut scored = model.score(&requests, &mut hear)?;
-    // A model that diverged answers with NaN, which would stand in the records as a number like others.
-    if let Some(at) =
-        scored.iter().position(|s| s.continuations.iter().any(|c| !c.log_likelihood.is_finite()))
-    {
-        let shown = model.shown(&requests[at].prompt)?;
-        let end: String = shown.chars().rev().take(60).collect::<Vec<_>>().into_iter().rev().collect();
-        let problem = format!(
-            "the model's log-likelihood after {end:?} is not a number; its weights are damaged or it diverged"
-        );
-        return Err(ModelError::Request(problem));
+    let wrong = |s: &Scored| s.continuations.iter().any(|c| !c.log_likelihood.is_finite());
+    if let Some(at) = scored.iter().position(wrong) {
+        return Err(ModelError::not_a_number(&model.shown(&requests[at].prompt)?));
     }
     let unconditional = scored.split_off(conditional);
     let (mut scored, mut asked) = (scored.into_iter(), requests.iter());

@@ -35,6 +35,9 @@ pub fn read(
         hasher.update(text.as_bytes());
     }
     let scores = model.read(texts, on_done)?;
+    if let Some(at) = scores.iter().position(|score| !score.log_likelihood.is_finite()) {
+        return Err(ModelError::not_a_number(&texts[at]));
+    }
     let (bits_per_byte, stderr) = ratio(&scores);
     Ok(Reading {
         path: path.to_owned(),

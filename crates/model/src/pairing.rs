@@ -22,10 +22,11 @@ struct Turning {
     dim: usize,
 }
 
-/// The model with `to` as its pairing. One that only had a `model_type` of ours for its pairing gets the family's.
+/// The model with `to` as its pairing. One that only had a `model_type` of ours for its pairing gets the family's; one whose
+/// family has the other pairing fixed gets ours.
 ///
 /// # Errors
-/// The reason, where the model's family has its pairing fixed.
+/// The reason, where no type can express it.
 pub fn paired(loaded: Loaded, to: Pairing) -> Result<Loaded, String> {
     let before = loaded.model.config();
     let from = if before.rope_interleaved { Pairing::Interleaved } else { Pairing::HalfSplit };

@@ -27,9 +27,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Sequences that share a model's cache.
-pub(crate) const SLOTS: usize = 16;
-
 /// Words of the n-grams by which contamination is told: FineMath's and open-r1's.
 const LENGTHS: [u32; 2] = [13, 8];
 
@@ -111,6 +108,13 @@ impl Held {
         self
     }
 
+    /// Whether it gives a text a likelihood at all: one that diverged does not.
+    pub(crate) fn check(&self, cpu: &Cpu) -> Result<(), Failure> {
+        let mut model = local(&self.folder, cpu, Precision::Fp32, None);
+        reading::read("", &["The sea is calm.".to_owned()], &mut model, &mut |_, _| {})?;
+        Ok(())
+    }
+
     pub(crate) fn parameters(&self) -> u64 {
         self.record.parameters.unwrap_or(0)
     }
@@ -166,6 +170,9 @@ pub(crate) fn ask_all(job: &Job, tasks: &[Prepared], subject: Subject<'_>) -> Re
         None => BTreeMap::new(),
     };
     for Prepared { task, formulations, loaded } in tasks {
+        if signal::requested().is_some() {
+            return Ok(results);
+        }
         let path = job.server.given().is_none().then_some(job.model.as_path());
         let standing = job.opens.open(task, loaded, Opener { path, model: Some(&results.model) })?;
         for &formulation in formulations {
@@ -303,7 +310,6 @@ pub(crate) fn local<'a>(
         model: &folder.loaded.model,
         weights: &folder.loaded.weights,
         precision,
-        slots: SLOTS,
         encoder: folder.encoder(template),
     }
 }

@@ -1,6 +1,6 @@
 //! Tinytown's skills: scores of a model beside chance, the most frequent answer, an n-gram model and the untrained model.
 
-use crate::evaluation::{SLOTS, ask, items, local};
+use crate::evaluation::{ask, items, local};
 use crate::model_folder::ModelFolder;
 use crate::output;
 use serde::{Deserialize, Serialize};
@@ -106,12 +106,7 @@ impl Test<'_> {
     fn new(plan: &Plan) -> Result<Test<'_>, Failure> {
         let mut task = builtin("tinytown", &[])?;
         task.dataset.path = plan.items.display().to_string();
-        let sources = Sources {
-            folders: Vec::new(),
-            offline: true,
-            store: smolt_store::Store::of_process(),
-            base: PathBuf::new(),
-        };
+        let sources = Sources { folders: Vec::new(), offline: true, store: smolt_store::Store::of_process() };
         let rows = dataset::load(&task, &sources)?;
         Ok(Test { plan, task, rows })
     }
@@ -225,7 +220,6 @@ fn untrained(
         model: &fresh.model,
         weights: &fresh.weights,
         precision,
-        slots: SLOTS,
         encoder: folder.encoder(None),
     };
     Ok(test.ask(Formulation::Cloze, items, &mut model, true)?.0)

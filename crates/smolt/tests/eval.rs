@@ -203,6 +203,9 @@ fn a_model_that_diverged_is_told_not_scored() {
     let refused = quiz("diverged", &["--formulation", "cloze"]);
     assert_eq!(refused.code, Some(2));
     assert!(refused.err.contains("not a number") && refused.err.contains("quiz"), "{}", refused.err);
+    let refused = eval(&["diverged", "--text", "text.jsonl", "--out", "diverged-text"]);
+    assert!(refused.code == Some(2) && refused.err.contains("not a number"), "{}", refused.err);
+    assert!(!place().join("diverged-text/results.json").exists(), "nothing that cannot be read again");
 }
 
 /// `datasets/somebody/quiz` with a card, as the Hub has it.

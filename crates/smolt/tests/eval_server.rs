@@ -140,8 +140,7 @@ impl Served {
             end_tokens: self.loaded.model.config().eos_token_id.clone(),
         };
         let (model, weights) = (&self.loaded.model, &self.loaded.weights);
-        let mut model =
-            LocalModel { cpu: &self.cpu, model, weights, precision: Precision::Fp32, slots: 1, encoder };
+        let mut model = LocalModel { cpu: &self.cpu, model, weights, precision: Precision::Fp32, encoder };
         let stop =
             asked["stop"].as_array().into_iter().flatten().map(|stop| stop.as_str().unwrap().to_owned());
         let writing = Writing {

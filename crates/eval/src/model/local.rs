@@ -12,6 +12,14 @@ use smolt_tensor::Cpu;
 use smolt_tensor::gemm::Precision;
 use std::ops::ControlFlow;
 
+/// Sequences that share the cache: more of short ones, because full passes need less padding and packing of weights, and
+/// no fewer of long ones than this.
+const FEWEST_SLOTS: usize = 16;
+/// No more of short ones than this.
+const MOST_SLOTS: usize = 64;
+/// Tokens that all of them hold, unless the fewest hold more.
+const CACHE_TOKENS: usize = 16 << 10;
+
 /// A model with its tokenizer.
 pub struct LocalModel<'m> {
     /// Where it runs.
@@ -22,8 +30,6 @@ pub struct LocalModel<'m> {
     pub weights: &'m [f32],
     /// Arithmetic of products.
     pub precision: Precision,
-    /// Sequences that share the cache.
-    pub slots: usize,
     /// From text to its tokens.
     pub encoder: Encoder<'m>,
 }
@@ -37,7 +43,8 @@ impl<'m> LocalModel<'m> {
     /// A decoder with room for sequences of `longest` tokens: caches of a long context are large.
     fn decoder(&self, longest: usize) -> Decoder<'m> {
         let capacity = longest.next_multiple_of(64).min(self.context());
-        Decoder::new(self.cpu, self.model, self.weights, self.precision, self.slots, capacity)
+        let slots = (CACHE_TOKENS / capacity.max(1)).clamp(FEWEST_SLOTS, MOST_SLOTS);
+        Decoder::new(self.cpu, self.model, self.weights, self.precision, slots, capacity)
     }
 
     /// A request as tokens, cut to the context; how many tokens were cut.

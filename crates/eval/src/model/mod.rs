@@ -117,6 +117,17 @@ pub enum ModelError {
     Request(String),
 }
 
+impl ModelError {
+    /// For a model that answers with NaN, which would stand in the records as a number like others.
+    pub(crate) fn not_a_number(text: &str) -> ModelError {
+        let from = text.char_indices().rev().nth(59).map_or(0, |(at, _)| at);
+        ModelError::Request(format!(
+            "the model's log-likelihood after {:?} is not a number; its weights are damaged or it diverged",
+            &text[from..]
+        ))
+    }
+}
+
 impl ExitKind for ModelError {
     fn exit(&self) -> Exit {
         Exit::BadInput

@@ -50,12 +50,13 @@ fn hash(tokens: &[u32]) -> u64 {
 }
 
 impl NGram {
-    /// Counts all n-grams up to `order` within each document.
+    /// Counts all n-grams up to `order`, at least 1, within each document.
     pub fn train<'a>(
         order: usize,
         vocab_size: usize,
         documents: impl IntoIterator<Item = &'a [u32]>,
     ) -> NGram {
+        let order = order.max(1);
         let mut model = NGram { order, vocab_size, counts: Counts::default(), contexts: Counts::default() };
         for document in documents {
             for end in 1..=document.len() {
@@ -92,43 +93,18 @@ impl NGram {
         }
         p
     }
-
-    /// The likeliest token after a context, the first of equals.
-    fn likeliest(&self, context: &[u32]) -> u32 {
-        let p = |token: u32| self.probability(context, token);
-        (1..self.vocab_size as u32).fold(0, |best, token| if p(token) > p(best) { token } else { best })
-    }
 }
 
 /// An n-gram model that reads text as a language model does. It is a baseline of likelihood: it writes nothing.
 pub struct NGramModel<'m> {
     ngram: &'m NGram,
     encoder: Encoder<'m>,
-    /// The likeliest token by what it is seen to follow: finding it takes the whole vocabulary, and contexts recur.
-    likeliest: HashMap<Vec<u32>, u32>,
 }
 
 impl<'m> NGramModel<'m> {
     /// Reads text as the model does beside which it stands.
     pub fn new(ngram: &'m NGram, encoder: Encoder<'m>) -> NGramModel<'m> {
-        NGramModel { ngram, encoder, likeliest: HashMap::new() }
-    }
-
-    /// Whether each token of `tokens` is the likeliest after what stands before it.
-    fn would_write(&mut self, context: &[u32], tokens: &[u32]) -> bool {
-        let all: Vec<u32> = context.iter().chain(tokens).copied().collect();
-        (context.len()..all.len()).all(|end| {
-            let seen = &all[(end + 1).saturating_sub(self.ngram.order)..end];
-            let likeliest = match self.likeliest.get(seen) {
-                Some(&token) => token,
-                None => {
-                    let token = self.ngram.likeliest(seen);
-                    self.likeliest.insert(seen.to_vec(), token);
-                    token
-                }
-            };
-            likeliest == all[end]
-        })
+        NGramModel { ngram, encoder }
     }
 
     /// ln P of every token of `tokens` after `context`.
@@ -144,12 +120,13 @@ impl Model for NGramModel<'_> {
         let mut answers = Vec::with_capacity(requests.len());
         for (at, request) in requests.iter().enumerate() {
             let question = self.encoder.question(request)?;
-            let mut continuation = |choice: &Vec<u32>| Continuation {
+            // What it would write takes the whole vocabulary to say, and nobody asks.
+            let continuation = |choice: &Vec<u32>| Continuation {
                 log_likelihood: self.logs(&question.prompt, choice).iter().sum(),
                 tokens: choice.len(),
-                greedy: self.would_write(&question.prompt, choice),
+                greedy: false,
             };
-            let continuations: Vec<_> = question.choices.iter().map(&mut continuation).collect();
+            let continuations: Vec<_> = question.choices.iter().map(continuation).collect();
             on_done(at + 1, Heard::Scored(at, &continuations));
             answers.push(Scored { continuations, dropped_tokens: 0 });
         }
@@ -191,6 +168,5 @@ mod tests {
         }
         assert!(model.probability(&[0, 1, 2], 3) > 0.9 && model.probability(&[3, 1, 2], 4) > 0.9);
         assert!(model.probability(&[7, 1, 2], 3) > 0.3, "backs off to the shorter context");
-        assert_eq!((model.likeliest(&[0, 1, 2]), model.likeliest(&[3, 1, 2])), (3, 4));
     }
 }

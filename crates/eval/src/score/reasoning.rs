@@ -33,12 +33,7 @@ pub fn split(text: &str) -> Parts {
     let mut parts = Parts { answer: String::new(), reasoning: String::new(), found: Reasoning::Absent };
     let mut rest = text;
     loop {
-        let next = TAGS
-            .iter()
-            .flat_map(|(open, close)| [(rest.find(open), *open, *close), (rest.find(close), *close, *close)])
-            .filter_map(|(at, tag, close)| at.map(|at| (at, tag, close)))
-            .min_by_key(|(at, _, _)| *at);
-        let Some((at, tag, close)) = next else {
+        let Some((at, tag, close)) = first_tag(rest) else {
             parts.answer.push_str(rest);
             return parts;
         };
@@ -59,6 +54,16 @@ pub fn split(text: &str) -> Parts {
         };
         (rest, parts.found) = (&rest[end + close.len()..], Reasoning::Closed);
     }
+}
+
+/// The first tag with its place, and the tag that closes it, which is the same for closing ones. Each byte is looked at once,
+/// or a long text of closing tags would take its length squared.
+fn first_tag(text: &str) -> Option<(usize, &'static str, &'static str)> {
+    text.match_indices('<').find_map(|(at, _)| {
+        let here = &text[at..];
+        let tags = TAGS.iter().flat_map(|(open, close)| [(*open, *close), (*close, *close)]);
+        tags.filter(|(tag, _)| here.starts_with(tag)).map(|(tag, close)| (at, tag, close)).next()
+    })
 }
 
 /// The answer without its reasoning.
@@ -86,6 +91,13 @@ mod tests {
         assert_eq!(of("<think>5</think>4<thinking>no</thinking>!"), ("4!".into(), Reasoning::Closed));
         assert_eq!(of("<think>2+2 is 5, no,"), (String::new(), Reasoning::Unclosed));
         assert_eq!(of("4<think>or"), ("4".into(), Reasoning::Unclosed));
+    }
+
+    /// What a hostile server may send; looking through the rest of the text for each tag would take hours.
+    #[test]
+    fn a_long_text_of_tags_is_no_trouble() {
+        let parts = split(&"</think>".repeat(1 << 19));
+        assert!(parts.answer.is_empty() && parts.reasoning.is_empty());
     }
 
     #[test]

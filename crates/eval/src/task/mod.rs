@@ -293,11 +293,13 @@ impl ExitKind for TaskError {
 }
 
 impl Task {
-    /// Reads a task file; `sets` are `key=value` overrides. A data set that lies beside the file is found there.
+    /// Reads a task file; `sets` are `key=value` overrides. A data set that lies beside the file is found there, unless an
+    /// override says where it is.
     pub fn load(path: &Path, sets: &[String]) -> Result<Task, TaskError> {
         let mut task = Task::of(Document::load(path)?, sets)?;
         let beside = path.with_file_name("").join(&task.dataset.path);
-        if !task.dataset.path.contains("://") && beside.exists() {
+        let own = !sets.iter().any(|set| set.trim_start().starts_with("dataset.path"));
+        if own && !task.dataset.path.is_empty() && !task.dataset.path.contains("://") && beside.exists() {
             task.dataset.path = beside.display().to_string();
         }
         Ok(task)

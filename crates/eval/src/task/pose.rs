@@ -311,6 +311,10 @@ impl Poser<'_> {
     }
 
     fn right_candidate(&self, posed: &Item, columns: &Value) -> Result<usize, String> {
+        let most = posed.choices.len().max(posed.continuations.len());
+        if !(2..=26).contains(&most) {
+            return Err(format!("{most} candidates; an item has 2 to 26"));
+        }
         if posed.choices.len() != posed.continuations.len() {
             return Err(format!(
                 "{} choices for {} prompts; `item.choices` and `item.prompts` go together",
@@ -320,9 +324,6 @@ impl Poser<'_> {
         }
         let (count, source) =
             (posed.continuations.len(), self.task.item.answer.as_deref().unwrap_or_default());
-        if !(2..=26).contains(&count) {
-            return Err(format!("{count} candidates; an item has 2 to 26"));
-        }
         if let Some(empty) = posed.continuations.iter().position(|c| c.trim().is_empty()) {
             return Err(format!("candidate {empty} is empty"));
         }

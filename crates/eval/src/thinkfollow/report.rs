@@ -172,7 +172,10 @@ impl Report {
                 ),
             ),
             Verdict::FirstTurnOnly => {
-                format!("heeds the flag at the first turn ({}); later turns were not asked", percent(first))
+                format!(
+                    "heeds the flag at the first turn ({}); later turns were not asked, or too few of them to compare",
+                    percent(first)
+                )
             }
             Verdict::Falls => format!(
                 "falls from turn 2 on: {later} against the first turn ({}); train on conversations with flags at later \

@@ -83,11 +83,17 @@ fn turns(row: &Row) -> Result<Vec<String>, String> {
         return Err(format!("it has {} turns; cut it to {MAX_TURNS} or fewer", turns.len()));
     }
     for (at, text) in turns.iter().enumerate() {
-        if let Some(flag) = text.split_whitespace().find(|word| ["/think", "/no_think"].contains(word)) {
+        if let Some(flag) = ["/think", "/no_think"].into_iter().find(|flag| says(text, flag)) {
             return Err(format!("turn {} already says {flag}; take it out", at + 1));
         }
     }
     Ok(turns)
+}
+
+/// Whether a flag stands in a text, as a word or beside punctuation: templates look for it anywhere.
+fn says(text: &str, flag: &str) -> bool {
+    let goes_on = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(flag).any(|(at, _)| !text[at + flag.len()..].starts_with(goes_on))
 }
 
 /// What the user says in a list of messages.
@@ -125,14 +131,16 @@ fn of_columns(row: &Row) -> Result<Vec<String>, String> {
     let mut turns: Vec<String> = Vec::new();
     for turn in 1.. {
         let name = format!("turn_{turn}_prompt");
-        let Some(cell) = row.get(&name) else { break };
-        let text = prompt(cell).map_err(|problem| format!("`{name}` {problem}"))?;
+        let cell = row.get(&name);
+        let text = cell.map_or(Ok(String::new()), prompt).map_err(|problem| format!("`{name}` {problem}"))?;
         if text.trim().is_empty() {
-            let after = format!("turn_{}_prompt", turn + 1);
-            let goes_on =
-                row.get(&after).is_some_and(|cell| prompt(cell).is_ok_and(|t| !t.trim().is_empty()));
-            if goes_on {
-                return Err(format!("`{name}` is blank and `{after}` is not; close the gap"));
+            let later = |key: &str| {
+                let number = key.strip_prefix("turn_")?.strip_suffix("_prompt")?.parse::<u64>().ok()?;
+                Some(number > turn)
+            };
+            let said = |cell: &Value| prompt(cell).is_ok_and(|text| !text.trim().is_empty());
+            if let Some((after, _)) = row.iter().find(|(key, cell)| later(key) == Some(true) && said(cell)) {
+                return Err(format!("`{name}` is blank or missing and `{after}` is not; close the gap"));
             }
             break;
         }

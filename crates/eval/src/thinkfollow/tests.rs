@@ -278,8 +278,13 @@ fn other_rows_are_named_with_their_fix() {
         (json!({"turn_1_prompt": r#"{"role": "user"}"#}), "has no text as its `content`"),
         (
             json!({"turn_1_prompt": "", "turn_2_prompt": "b"}),
-            "`turn_1_prompt` is blank and `turn_2_prompt` is not",
+            "`turn_1_prompt` is blank or missing and `turn_2_prompt` is not",
         ),
+        (
+            json!({"turn_1_prompt": "a", "turn_2_prompt": "", "turn_4_prompt": "d"}),
+            "`turn_2_prompt` is blank or missing and `turn_4_prompt` is not",
+        ),
+        (json!({"turn_1_prompt": "Use /no_think."}), "turn 1 already says /no_think"),
         (json!({"turn_1_prompt": "a /no_think"}), "turn 1 already says /no_think"),
         (json!({"messages": {}}), "`messages` must be a list"),
         (json!({"messages": "[{"}), "`messages` must be a list"),

@@ -2,6 +2,7 @@
 
 use crate::{Outcome, model_folder, output};
 use clap::ValueEnum;
+use smolt_arch::config::ModelType;
 use smolt_model::folder::{self, Loaded};
 use smolt_model::pairing::paired;
 use smolt_model::safetensors::Store;
@@ -70,18 +71,22 @@ pub(crate) fn run(args: Args) -> Outcome {
         Rope::HalfSplit => Pairing::HalfSplit,
         Rope::Interleaved => Pairing::Interleaved,
     });
-    export_hf(&args.model, &args.out, store, pairing)?;
-    output::line(format_args!("{} holds the model for transformers and vLLM", args.out.display()));
+    let model_type = export_hf(&args.model, &args.out, store, pairing)?;
+    let readers = match model_type {
+        ModelType::Smolt => "smolt alone: no other program knows this combination of settings".to_owned(),
+        known => format!("transformers and vLLM, as `{known}`"),
+    };
+    output::line(format_args!("{} holds the model for {readers}", args.out.display()));
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes the model at `from` as a Hugging Face folder `out`, which must be empty or absent.
+/// Writes the model at `from` as a Hugging Face folder `out`, which must be empty or absent; as what type.
 pub(crate) fn export_hf(
     from: &Path,
     out: &Path,
     store: Store,
     pairing: Option<Pairing>,
-) -> Result<(), Failure> {
+) -> Result<ModelType, Failure> {
     let from = model_folder::resolve(from)?;
     if out.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(Failure::bad_input(format!("{} is not empty; choose another --out", out.display())));
@@ -101,5 +106,5 @@ pub(crate) fn export_hf(
             smolt_run::atomic::write(&out.join(name), &bytes)?;
         }
     }
-    Ok(())
+    Ok(loaded.model.config().model_type)
 }

@@ -256,13 +256,14 @@ impl ServerModel {
         if !stop.is_empty() {
             body["stop"] = json!(stop);
         }
-        let mut all: Vec<Generated> = Vec::new();
+        let (mut all, mut at_once): (Vec<Generated>, usize) = (Vec::new(), wanted);
         while all.len() < wanted {
             // A server may give fewer at once than it was asked for, or refuse; others come from other seeds.
-            body["n"] = json!(wanted - all.len());
+            body["n"] = json!(at_once.min(wanted - all.len()));
             body["seed"] = json!(writing.seed.wrapping_add(all.len() as u64) & i64::MAX as u64);
             let answer = match self.post(path, &body) {
                 Err(Refusal::Question(_)) if body["n"] != 1 => {
+                    at_once = 1;
                     body["n"] = json!(1);
                     self.post(path, &body)
                 }

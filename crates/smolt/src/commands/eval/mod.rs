@@ -231,7 +231,6 @@ impl Asked {
             folders: self.datasets.clone(),
             offline: self.offline,
             store: smolt_store::Store::of_process(),
-            base: PathBuf::new(),
         }
     }
 

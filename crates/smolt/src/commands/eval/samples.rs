@@ -34,11 +34,18 @@ struct Planned {
 
 pub(super) fn run(args: &Args) -> Outcome {
     let results = record::read_results(&args.results)?;
-    let mut planned = Vec::new();
+    let (mut planned, mut left_out) = (Vec::new(), Vec::new());
     for task in results.tasks.iter().filter(|task| task.how.formulation == Formulation::Generation) {
         let samples =
             record::read_samples(&record::samples_path(&args.results, &task.task, task.how.formulation))?;
         let metric = &task.scores.primary;
+        let graded =
+            |j: &smolt_eval::score::generation::Judged| j.metric == *metric && ![0.0, 1.0].contains(&j.value);
+        let written = || samples.iter().flat_map(|sample| &sample.written);
+        if written().any(|w| w.judged.iter().any(graded)) {
+            left_out.push(format!("{}: {metric} grades answers, and avg@k counts right ones", task.task));
+            continue;
+        }
         let tries: Vec<Tries> = samples
             .iter()
             .map(|sample| {
@@ -50,6 +57,10 @@ pub(super) fn run(args: &Args) -> Outcome {
             })
             .collect();
         let fewest = tries.iter().map(|tries| tries.of).min().unwrap_or(0);
+        if fewest < 2 {
+            left_out.push(format!("{}: {fewest} answers per question; ask with --samples 4", task.task));
+            continue;
+        }
         planned.push(Planned {
             task: task.task.clone(),
             metric: metric.clone(),
@@ -59,11 +70,14 @@ pub(super) fn run(args: &Args) -> Outcome {
         });
     }
     if planned.is_empty() {
+        left_out.push("ask with --formulation generation --samples 4 --temperature 0.6".to_owned());
         return Err(Failure::bad_input(format!(
-            "{}: no task was asked for free answers; ask with --formulation generation --samples 4 --temperature 0.6",
-            args.results.display()
+            "{}: no task has several free answers; {}",
+            args.results.display(),
+            left_out.join("; ")
         )));
     }
+    left_out.iter().for_each(|why| eprintln!("{why}"));
     if args.json {
         output::json(&planned);
         return Ok(ExitCode::SUCCESS);

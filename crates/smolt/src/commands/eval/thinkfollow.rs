@@ -124,7 +124,6 @@ impl Args {
             folders: self.datasets.clone(),
             offline: self.offline,
             store: smolt_store::Store::of_process(),
-            base: PathBuf::new(),
         };
         Ok(thinkfollow::load(path, self.config.as_deref(), &self.split, &sources)?)
     }

@@ -221,6 +221,7 @@ impl Watcher<'_> {
     fn load(&self, path: &Path) -> Result<Held, Failure> {
         let state = checkpoint::verify(path).map_err(|e| Failure::bad_input(e.to_string()))?;
         let held = Held::load(path, self.args.asked.chat)?;
+        held.check(&self.cpu)?;
         let recipe = recipe::load::<Train>(&self.args.run.join("recipe.lock.toml"), &[]).ok();
         let tokens = recipe.and_then(|r| state.next_sample.checked_mul(r.train.sequence_length as u64));
         Ok(held.after(tokens))

@@ -32,5 +32,6 @@ pub(super) fn run(settings: &ExportSettings, context: &Context<'_>) -> Result<()
     if out.exists() {
         std::fs::remove_dir_all(&out).map_err(|e| smolt_run::error::FileError::writing(&out, e))?;
     }
-    export_hf(&context.path(&settings.model), &out, store, None)
+    export_hf(&context.path(&settings.model), &out, store, None)?;
+    Ok(())
 }
