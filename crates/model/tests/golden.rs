@@ -208,7 +208,7 @@ fn bf16_gradients_of_experts_stay_near_fp32() {
         let pairs = folder::tensors(&loaded.model, whole).zip(folder::tensors(&loaded.model, rounded));
         for ((view, want), (_, got)) in pairs.filter(|((_, want), _)| want.iter().any(|&g| g != 0.0)) {
             let error = l2_error(&got, &want);
-            assert!(error < 0.1, "{family}: bf16 gradient of {} off by {error:e}", view.name);
+            assert!(error < 0.15, "{family}: bf16 gradient of {} off by {error:e}", view.name);
         }
     }
 }
