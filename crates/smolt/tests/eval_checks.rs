@@ -4,10 +4,9 @@
 
 mod common;
 
-use common::{Ran, repository, run, smolt};
+use common::{Place, Ran, repository, run, smolt};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 const WORDS: [&str; 16] = [
     "river", "stone", "candle", "garden", "window", "copper", "winter", "bridge", "apple", "hammer",
@@ -30,14 +29,8 @@ fn answer(i: usize) -> String {
 
 /// A folder with a benchmark of 40 items, and a run trained on its items 0 to 11 among other pages.
 fn place() -> &'static Path {
-    static PLACE: OnceLock<tempfile::TempDir> = OnceLock::new();
-    PLACE
-        .get_or_init(|| {
-            let dir = tempfile::tempdir().unwrap();
-            make(dir.path());
-            dir
-        })
-        .path()
+    static PLACE: Place = Place::new(make);
+    PLACE.path()
 }
 
 fn make(dir: &Path) {

@@ -6,7 +6,7 @@ mod common;
 #[path = "../../eval/tests/toy_server/mod.rs"]
 mod toy_server;
 
-use common::{Ran, checkpoints, repository, sets, smolt};
+use common::{Place, Ran, checkpoints, repository, sets, smolt};
 use serde_json::{Value, json};
 use smolt_eval::model::encoder::Encoder;
 use smolt_eval::model::local::LocalModel;
@@ -17,21 +17,14 @@ use smolt_tensor::Cpu;
 use smolt_tensor::gemm::Precision;
 use smolt_text::tokenizer::Tokenizer;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use toy_server::{Fault, Toy};
 
 const CONTEXT: usize = 128;
 
 /// A folder with a model of two steps, a task and a text.
 fn place() -> &'static Path {
-    static PLACE: OnceLock<tempfile::TempDir> = OnceLock::new();
-    PLACE
-        .get_or_init(|| {
-            let dir = tempfile::tempdir().unwrap();
-            make(dir.path());
-            dir
-        })
-        .path()
+    static PLACE: Place = Place::new(make);
+    PLACE.path()
 }
 
 fn make(dir: &Path) {

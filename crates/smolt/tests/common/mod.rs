@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 /// The binary.
 pub fn smolt() -> Command {
@@ -37,6 +38,24 @@ impl Ran {
     pub fn success(self) -> String {
         assert_eq!(self.code, Some(0), "{}", self.err);
         self.out
+    }
+}
+
+/// A folder that the tests of a file share, made by the first that needs it.
+pub struct Place(OnceLock<tempfile::TempDir>, fn(&Path));
+
+impl Place {
+    pub const fn new(make: fn(&Path)) -> Place {
+        Place(OnceLock::new(), make)
+    }
+
+    pub fn path(&'static self) -> &'static Path {
+        let made = self.0.get_or_init(|| {
+            let dir = tempfile::tempdir().unwrap();
+            (self.1)(dir.path());
+            dir
+        });
+        made.path()
     }
 }
 
