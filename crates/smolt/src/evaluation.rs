@@ -6,6 +6,8 @@ use crate::commands::eval::{Asked, contamination};
 use crate::contamination::{Corpus, Search, measure};
 use crate::model_folder::ModelFolder;
 use crate::output;
+use smolt_eval::access::Standing;
+use smolt_eval::contamination::Contamination;
 use smolt_eval::dataset::{self, Loaded};
 use smolt_eval::evaluate::{How, evaluate, summarise};
 use smolt_eval::lm_eval;
@@ -169,57 +171,19 @@ pub(crate) fn ask_all(job: &Job, tasks: &[Prepared], subject: Subject<'_>) -> Re
         }
         None => BTreeMap::new(),
     };
-    for Prepared { task, formulations, loaded } in tasks {
+    for prepared in tasks {
         if signal::requested().is_some() {
             return Ok(results);
         }
         let path = job.server.given().is_none().then_some(job.model.as_path());
-        let standing = job.opens.open(task, loaded, Opener { path, model: Some(&results.model) })?;
-        for &formulation in formulations {
+        let opener = Opener { path, model: Some(&results.model) };
+        let standing = job.opens.open(&prepared.task, &prepared.loaded, opener)?;
+        for &formulation in &prepared.formulations {
             if signal::requested().is_some() {
                 return Ok(results);
             }
-            let items = items(task, formulation, loaded, job.asked.limit())?;
-            let mut result = TaskResult {
-                task: task.name.clone(),
-                task_hash: record::task_hash(task),
-                held_out: task.held_out,
-                few_shot: task.few_shot.count,
-                how: job.asked.how(formulation),
-                dataset: loaded.provenance.clone(),
-                limit: job.asked.limit(),
-                scores: summarise(task, formulation, &items, &[]),
-                contamination: None,
-                standing: standing.clone(),
-                seconds: 0.0,
-            };
-            let place = results.tasks.iter().position(|known| known.name() == result.name());
-            let known = place.filter(|&at| results.tasks[at].comparable(&result).is_ok());
-            if let (Some(at), Some(out)) = (known, &job.out) {
-                let known = &mut results.tasks[at];
-                known.standing = standing.clone();
-                if let Some(found) = found.get(&task.name) {
-                    let path = record::samples_path(out, &task.name, formulation);
-                    let samples = record::read_samples(&path)?;
-                    known.contamination = Some(found.clone().with_effect(&known.scores.primary, &samples));
-                }
-                continue;
-            }
-            let started = Instant::now();
-            let samples = ask(task, &items, &result.how, model, job.quiet)?;
-            result.scores = summarise(task, formulation, &items, &samples);
-            result.seconds = started.elapsed().as_secs_f64();
-            let primary = &result.scores.primary;
-            result.contamination =
-                found.get(&task.name).map(|found| found.clone().with_effect(primary, &samples));
-            match place {
-                Some(at) => results.tasks[at] = result,
-                None => results.tasks.push(result),
-            }
-            if let Some(out) = &job.out {
-                record::write_samples(&record::samples_path(out, &task.name, formulation), &samples)?;
-                record::write_results(out, &results)?;
-            }
+            let found = found.get(&prepared.task.name);
+            ask_task(job, prepared, formulation, found, &standing, model, &mut results)?;
         }
     }
     for path in job.asked.texts() {
@@ -233,6 +197,58 @@ pub(crate) fn ask_all(job: &Job, tasks: &[Prepared], subject: Subject<'_>) -> Re
         crate::commands::eval::report::write(out, &results)?;
     }
     Ok(results)
+}
+
+/// Asks a task in one formulation, unless the results hold it already as it is asked now.
+fn ask_task(
+    job: &Job,
+    Prepared { task, loaded, .. }: &Prepared,
+    formulation: Formulation,
+    found: Option<&Contamination>,
+    standing: &Standing,
+    model: &mut dyn Model,
+    results: &mut Results,
+) -> Result<(), Failure> {
+    let items = items(task, formulation, loaded, job.asked.limit())?;
+    let mut result = TaskResult {
+        task: task.name.clone(),
+        task_hash: record::task_hash(task),
+        held_out: task.held_out,
+        few_shot: task.few_shot.count,
+        how: job.asked.how(formulation),
+        dataset: loaded.provenance.clone(),
+        limit: job.asked.limit(),
+        scores: summarise(task, formulation, &items, &[]),
+        contamination: None,
+        standing: standing.clone(),
+        seconds: 0.0,
+    };
+    let place = results.tasks.iter().position(|known| known.name() == result.name());
+    let known = place.filter(|&at| results.tasks[at].comparable(&result).is_ok());
+    if let (Some(at), Some(out)) = (known, &job.out) {
+        let known = &mut results.tasks[at];
+        known.standing = standing.clone();
+        if let Some(found) = found {
+            let samples = record::read_samples(&record::samples_path(out, &task.name, formulation))?;
+            known.contamination = Some(found.clone().with_effect(&known.scores.primary, &samples));
+        }
+        return Ok(());
+    }
+    let started = Instant::now();
+    let samples = ask(task, &items, &result.how, model, job.quiet)?;
+    result.scores = summarise(task, formulation, &items, &samples);
+    result.seconds = started.elapsed().as_secs_f64();
+    let primary = &result.scores.primary;
+    result.contamination = found.map(|found| found.clone().with_effect(primary, &samples));
+    match place {
+        Some(at) => results.tasks[at] = result,
+        None => results.tasks.push(result),
+    }
+    if let Some(out) = &job.out {
+        record::write_samples(&record::samples_path(out, &task.name, formulation), &samples)?;
+        record::write_results(out, results)?;
+    }
+    Ok(())
 }
 
 fn read_text(path: &Path, model: &mut dyn Model, quiet: bool) -> Result<Reading, Failure> {

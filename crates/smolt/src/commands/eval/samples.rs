@@ -2,7 +2,8 @@
 
 use crate::{Outcome, output};
 use serde::Serialize;
-use smolt_eval::record;
+use smolt_eval::evaluate::{Sample, Written};
+use smolt_eval::record::{self, TaskResult};
 use smolt_eval::stats::Score;
 use smolt_eval::stats::avg_at_k::{AvgAtK, Plan, Tries, avg_at_k, pass_at_k, plan};
 use smolt_eval::task::Formulation;
@@ -32,42 +33,46 @@ struct Planned {
     plan: Plan,
 }
 
+impl Planned {
+    /// A plan for a task, or why there is none.
+    fn of(task: &TaskResult, samples: &[Sample], stderr: f64) -> Result<Result<Planned, String>, Failure> {
+        let metric = &task.scores.primary;
+        let values = |w: &Written| -> Vec<f64> {
+            w.judged.iter().filter(|j| j.metric == *metric).map(|j| j.value).collect()
+        };
+        let written = || samples.iter().flat_map(|sample| &sample.written);
+        if written().flat_map(values).any(|value| value != 0.0 && value != 1.0) {
+            return Ok(Err(format!("{metric} grades answers, and avg@k counts right ones")));
+        }
+        let solved = |sample: &Sample| sample.written.iter().filter(|w| values(w).contains(&1.0)).count();
+        let tries: Vec<Tries> = samples
+            .iter()
+            .map(|sample| Tries { solved: solved(sample) as u32, of: sample.written.len() as u32 })
+            .collect();
+        let fewest = tries.iter().map(|tries| tries.of).min().unwrap_or(0);
+        if fewest < 2 {
+            return Ok(Err(format!("{fewest} answers per question; ask with --samples 4")));
+        }
+        Ok(Ok(Planned {
+            task: task.task.clone(),
+            metric: metric.clone(),
+            avg_at_k: avg_at_k(&tries)?,
+            pass_at_k: pass_at_k(&tries, fewest)?,
+            plan: plan(&tries, stderr)?,
+        }))
+    }
+}
+
 pub(super) fn run(args: &Args) -> Outcome {
     let results = record::read_results(&args.results)?;
     let (mut planned, mut left_out) = (Vec::new(), Vec::new());
     for task in results.tasks.iter().filter(|task| task.how.formulation == Formulation::Generation) {
         let samples =
             record::read_samples(&record::samples_path(&args.results, &task.task, task.how.formulation))?;
-        let metric = &task.scores.primary;
-        let graded =
-            |j: &smolt_eval::score::generation::Judged| j.metric == *metric && ![0.0, 1.0].contains(&j.value);
-        let written = || samples.iter().flat_map(|sample| &sample.written);
-        if written().any(|w| w.judged.iter().any(graded)) {
-            left_out.push(format!("{}: {metric} grades answers, and avg@k counts right ones", task.task));
-            continue;
+        match Planned::of(task, &samples, args.stderr)? {
+            Ok(of) => planned.push(of),
+            Err(why) => left_out.push(format!("{}: {why}", task.task)),
         }
-        let tries: Vec<Tries> = samples
-            .iter()
-            .map(|sample| {
-                let right = |w: &&smolt_eval::evaluate::Written| {
-                    w.judged.iter().any(|judged| judged.metric == *metric && judged.value >= 1.0)
-                };
-                let solved = sample.written.iter().filter(right).count();
-                Tries { solved: solved as u32, of: sample.written.len() as u32 }
-            })
-            .collect();
-        let fewest = tries.iter().map(|tries| tries.of).min().unwrap_or(0);
-        if fewest < 2 {
-            left_out.push(format!("{}: {fewest} answers per question; ask with --samples 4", task.task));
-            continue;
-        }
-        planned.push(Planned {
-            task: task.task.clone(),
-            metric: metric.clone(),
-            avg_at_k: avg_at_k(&tries)?,
-            pass_at_k: pass_at_k(&tries, fewest)?,
-            plan: plan(&tries, args.stderr)?,
-        });
     }
     if planned.is_empty() {
         left_out.push("ask with --formulation generation --samples 4 --temperature 0.6".to_owned());
@@ -82,6 +87,11 @@ pub(super) fn run(args: &Args) -> Outcome {
         output::json(&planned);
         return Ok(ExitCode::SUCCESS);
     }
+    print(&planned);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(planned: &[Planned]) {
     let percent = |x: f64| format!("{:.2}", 100.0 * x);
     let row = |of: &Planned| {
         vec![
@@ -103,5 +113,4 @@ pub(super) fn run(args: &Args) -> Outcome {
             of.task
         ));
     }
-    Ok(ExitCode::SUCCESS)
 }
