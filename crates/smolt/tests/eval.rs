@@ -6,22 +6,15 @@ mod common;
 #[path = "../../store/tests/common/mod.rs"]
 mod servers;
 
-use common::{Ran, repository, run, smolt};
+use common::{Place, Ran, repository, run, smolt};
 use serde_json::{Value, json};
 use servers::{Object, Reply, Request, Server};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 /// A folder with two runs of four steps, two data sets and a task.
 fn place() -> &'static Path {
-    static PLACE: OnceLock<tempfile::TempDir> = OnceLock::new();
-    PLACE
-        .get_or_init(|| {
-            let dir = tempfile::tempdir().unwrap();
-            make(dir.path());
-            dir
-        })
-        .path()
+    static PLACE: Place = Place::new(make);
+    PLACE.path()
 }
 
 fn make(dir: &Path) {
@@ -351,6 +344,8 @@ fn flags_are_followed_turn_by_turn() {
     }
     // Threads change nothing, a limit only leaves out.
     thinkfollow(&["--out", "think2", "--threads", "2"]).success();
+    let refused = thinkfollow(&["--out", "think2", "--seed", "7"]);
+    assert!(refused.code == Some(2) && refused.err.contains("asked otherwise"), "{}", refused.err);
     assert_eq!(turns, samples("think2", "thinkfollow.jsonl"));
     let part = thinkfollow(&["--limit", "4", "--turns", "2", "--json", "--out", "think3"]).success();
     assert_eq!(serde_json::from_str::<Value>(&part).unwrap()["report"]["overall"]["all"]["n"], 8);

@@ -109,8 +109,7 @@ fn doubled_space(subject: Subject<'_>, items: &[Item]) -> Vec<Finding> {
             .find(|(q, a)| q.ends_with(' ') && a.starts_with(' ') || q.is_empty() && a.starts_with("  "));
         joint.see(bad.is_some(), || bad.map(|(q, a)| format!("{q}{a}")).unwrap_or_default());
         // Spaces at the beginning of a line are indentation.
-        let line =
-            item.questions.iter().flat_map(|q| q.lines()).find(|line| line.trim_start().contains("  "));
+        let line = item.wordings().flat_map(|q| q.lines()).find(|line| line.trim_start().contains("  "));
         inside.see(line.is_some(), || line.unwrap_or_default().to_owned());
     }
     let fix = "end the prompt without white space, or make the delimiter empty";
@@ -129,7 +128,7 @@ fn doubled_space(subject: Subject<'_>, items: &[Item]) -> Vec<Finding> {
 fn ends_in_space(subject: Subject<'_>, items: &[Item]) -> Option<Finding> {
     let mut hits = Hits::new("prompt_ends_in_space");
     for item in items {
-        let bad = item.questions.iter().find(|q| q.ends_with([' ', '\t']));
+        let bad = item.wordings().find(|q| q.ends_with([' ', '\t']));
         hits.see(bad.is_some(), || format!("{}⏎", bad.map_or("", String::as_str)));
     }
     let problem = "the prompt ends in white space";
@@ -164,9 +163,9 @@ fn has_tag(text: &str) -> bool {
 fn leftovers(subject: Subject<'_>, items: &[Item]) -> Option<Finding> {
     let mut hits = Hits::new("template_leftovers");
     for item in items {
-        let lines = item.questions.iter().chain(&item.answers).flat_map(|text| text.lines());
+        let lines = item.wordings().chain(&item.answers).flat_map(|text| text.lines());
         let bad = lines.clone().find(|line| is_leftover(line)).or_else(|| {
-            item.questions.iter().chain(&item.continuations).map(String::as_str).find(|text| has_tag(text))
+            item.wordings().chain(&item.continuations).map(String::as_str).find(|text| has_tag(text))
         });
         // One "None" is an option as others are; all of them are none.
         let bad = bad.or_else(|| {

@@ -393,9 +393,11 @@ fn faults_of_prompts_are_caught() {
     use Formulation::{Cloze, Generation, MultipleChoice};
     let each = |change: fn(&mut Item)| move |items: &mut Vec<Item>| items.iter_mut().for_each(change);
     type Case = (&'static str, Formulation, fn(&mut Item), &'static str);
-    let cases: [Case; 9] = [
+    let cases: [Case; 11] = [
         ("arc_easy", Cloze, |i| i.questions[0].push(' '), "doubled_space"),
         ("gsm8k", Generation, |i| i.questions[0].push(' '), "prompt_ends_in_space"),
+        ("gsm8k", Generation, |i| i.chat_question = Some("How many? ".into()), "prompt_ends_in_space"),
+        ("gsm8k", Generation, |i| i.chat_question = Some("None".into()), "template_leftovers"),
         (
             "arc_easy",
             Cloze,

@@ -79,6 +79,11 @@ impl Item {
         }
     }
 
+    /// The question in every wording in which it may be asked.
+    pub fn wordings(&self) -> impl Iterator<Item = &String> + Clone {
+        self.questions.iter().chain(&self.chat_question)
+    }
+
     /// Everything before the continuation, for candidate `choice`.
     pub fn prompt(&self, choice: usize) -> String {
         let mut text = self.description.clone();

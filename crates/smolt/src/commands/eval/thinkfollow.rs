@@ -170,10 +170,10 @@ fn ask(
     subject: Subject<'_>,
 ) -> Result<Results, Failure> {
     let Subject { model, record, machine } = subject;
-    if let Some(out) = &args.out {
-        may_write(out, &record)?;
-    }
     let how = args.how(&record);
+    if let Some(out) = &args.out {
+        may_write(out, &record, &dataset, &how)?;
+    }
     let context = record.context_length;
     if context > 0 && how.max_tokens >= context {
         return Err(Failure::bad_input(format!(
@@ -215,21 +215,20 @@ fn ask(
 }
 
 /// Refuses to write over results of anything else, before the work is done.
-fn may_write(out: &Path, model: &ModelRecord) -> Result<(), Failure> {
+fn may_write(out: &Path, model: &ModelRecord, dataset: &Provenance, how: &How) -> Result<(), Failure> {
     let path = out.join(RESULTS);
     if !path.exists() {
         return Ok(());
     }
     let bytes = std::fs::read(&path).map_err(|e| FileError::reading(&path, e))?;
-    let ours = serde_json::from_slice::<Results>(&bytes)
-        .is_ok_and(|old| old.evaluation == thinkfollow::NAME && old.model.hash == model.hash);
-    if ours {
-        return Ok(());
-    }
-    Err(Failure::bad_input(format!(
-        "{} holds results of something else than thinkfollow of this model; give another --out",
-        out.display()
-    )))
+    let old = serde_json::from_slice::<Results>(&bytes).ok();
+    let ours = old.filter(|old| old.evaluation == thinkfollow::NAME && old.model.hash == model.hash);
+    let holds = match ours {
+        Some(old) if old.how == *how && old.dataset.hash == dataset.hash => return Ok(()),
+        Some(_) => "thinkfollow of this model, asked otherwise",
+        None => "something else than thinkfollow of this model",
+    };
+    Err(Failure::bad_input(format!("{} holds results of {holds}; give another --out", out.display())))
 }
 
 fn keep(out: &Path, results: &Results, turns: &[Turn]) -> Result<(), Failure> {
