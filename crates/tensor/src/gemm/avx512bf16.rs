@@ -80,6 +80,7 @@ unsafe fn tile<C: Elem, B: Elem>(
     // SAFETY: the caller's promise.
     unsafe {
         let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
+        c.fetch::<Lanes>(ROWS, COLS);
         for _ in 0..units {
             let columns = [pairs(_mm512_loadu_ps(b)), pairs(_mm512_loadu_ps(b.add(16)))];
             for (r, sums) in sums.iter_mut().enumerate() {

@@ -1,7 +1,7 @@
 //! The blocked product: b is packed once by all threads, then tasks own tiles of c.
 
 use super::blocks::{Blocks, part, steps};
-use super::kernel::{Cols, Kernel, Place, Rows};
+use super::kernel::{Cols, Kernel, LINE, Place, Rows};
 use super::pack::{pack, panel_len};
 use super::{Output, Product};
 use crate::Cpu;
@@ -185,7 +185,12 @@ unsafe fn pass<K: Kernel, C: Elem>(
     for cols in steps(cols, K::COLS) {
         let at = packed_b.block::<K>(k.start) + (cols.start - packed_b.cols.start) / K::COLS * b_len;
         let b = &packed_b.data[at..at + b_len];
+        // The next panel of b comes nearer with every tile of this one, so that its first tile need not wait for it.
+        let share = b_len.div_ceil(rows.len().div_ceil(K::ROWS)).next_multiple_of(LINE / size_of::<f32>());
+        let mut coming = b.as_ptr().wrapping_add(b_len);
         for (rows, a) in steps(rows.clone(), K::ROWS).zip(packed_a.chunks_exact(a_len)) {
+            fetch(cpu.isa, coming, share);
+            coming = coming.wrapping_add(share);
             let size = (rows.len(), cols.len());
             // SAFETY: the panels hold `units`; c and the sums by the caller's promise.
             unsafe {
@@ -248,6 +253,16 @@ unsafe fn tile<K: Kernel, C: Elem, B: Elem>(
         let whole = Place { start: aside.0.as_mut_ptr(), ld: K::COLS };
         K::tile::<f32, f32>(units, a.as_ptr(), b.as_ptr(), whole, None);
         settle::<C, B>(cpu.isa, whole.read(), c, size, before);
+    }
+}
+
+simd_kernel! {
+    /// Asks for `len` elements' memory, valid or not.
+    fn fetch<S>(from: *const f32, len: usize) {
+        for i in (0..len).step_by(LINE / size_of::<f32>()) {
+            // SAFETY: the instruction set is enabled.
+            unsafe { S::prefetch(from.wrapping_add(i)) };
+        }
     }
 }
 

@@ -2,6 +2,9 @@
 
 use crate::simd::{Elem, Simd};
 
+/// Bytes of a cache line.
+pub(super) const LINE: usize = 64;
+
 /// Multiplies a packed panel of `ROWS` rows of a by a packed panel of `COLS` columns of b.
 ///
 /// A panel is a sequence of *units* along k: unit `u` holds 32 bits for each of its lanes (rows of a, columns
@@ -44,6 +47,22 @@ pub(super) struct Place<P> {
     pub(super) ld: usize,
 }
 
+impl<C> Place<*mut C> {
+    /// Asks for a tile's memory: c is not touched before the last unit, time enough to bring it near.
+    ///
+    /// # Safety
+    /// The instruction set is enabled.
+    #[inline(always)]
+    pub(super) unsafe fn fetch<S: Simd>(self, rows: usize, cols: usize) {
+        for r in 0..rows {
+            for j in (0..cols).step_by(LINE / size_of::<C>()) {
+                // SAFETY: the caller's promise.
+                unsafe { S::prefetch(self.start.wrapping_add(r * self.ld + j)) };
+            }
+        }
+    }
+}
+
 /// The lanes of a panel.
 pub(super) trait Side<K: Kernel>: 'static {
     const LANES: usize;
@@ -76,6 +95,7 @@ pub(super) unsafe fn fma_tile<S: Simd, C: Elem, B: Elem, const M: usize, const N
     // SAFETY: the caller's promise.
     unsafe {
         let mut sums = [[S::splat(0.0); N]; M];
+        c.fetch::<S>(M, N * S::LANES);
         for _ in 0..units {
             let mut columns = [S::splat(0.0); N];
             for (j, column) in columns.iter_mut().enumerate() {

@@ -67,55 +67,67 @@ fn across<S: Simd, K: Kernel, W: Side<K>, E: Elem>(
         for (lane, out) in lanes.clone().step_by(W::LANES).zip(out.chunks_exact_mut(panel)) {
             let width = W::LANES.min(lanes.end - lane);
             let out = &mut out[first * W::LANES..][..SQUARE * W::LANES];
+            let at = k.start + first * per;
+            let row = |k: usize| &source.data[k * source.k_stride + lane..][..width];
+            if width == W::LANES && at + SQUARE * per <= k.end {
+                let _last = row(at + SQUARE * per - 1);
+                let from = row(at).as_ptr();
+                for (u, out) in out.chunks_exact_mut(W::LANES).enumerate() {
+                    // SAFETY: as many rows of this width are valid, the last of them by the slice above.
+                    unsafe {
+                        let low = from.add(u * per * source.k_stride);
+                        let high = K::PAIRS.then(|| low.add(source.k_stride));
+                        // The rows of the next square lie far apart, where no hardware looks ahead.
+                        S::prefetch(low.wrapping_add(SQUARE * per * source.k_stride));
+                        fill::<S, K, E>(low, high, round, out.as_mut_ptr(), W::LANES);
+                    }
+                }
+                continue;
+            }
             for (u, out) in out.chunks_exact_mut(W::LANES).enumerate() {
-                let at = k.start + (first + u) * per;
-                let row = |k: usize| &source.data[k * source.k_stride + lane..][..width];
+                let at = at + u * per;
                 match (at < k.end, K::PAIRS && at + 1 < k.end) {
                     (false, _) => out.fill(0.0),
-                    (true, false) => line::<S, K, W, E>(row(at), None, round, out),
-                    (true, true) => line::<S, K, W, E>(row(at), Some(row(at + 1)), round, out),
+                    (true, false) => line::<S, K, E>(row(at), None, round, out),
+                    (true, true) => line::<S, K, E>(row(at), Some(row(at + 1)), round, out),
                 }
             }
         }
     }
 }
 
-/// One unit of every lane.
+/// One unit of fewer lanes than a panel has, or the last, which has no second half.
 #[inline(always)]
-fn line<S: Simd, K: Kernel, W: Side<K>, E: Elem>(
-    low: &[E],
-    high: Option<&[E]>,
-    round: bool,
-    out: &mut [f32],
-) {
-    // The whole width is a constant, so that its loop unrolls into whole vectors.
-    if low.len() == W::LANES {
-        fill::<S, K, E>(low, high, round, out, W::LANES);
-    } else {
-        out.fill(0.0);
-        fill::<S, K, E>(low, high, round, out, low.len());
-    }
+fn line<S: Simd, K: Kernel, E: Elem>(low: &[E], high: Option<&[E]>, round: bool, out: &mut [f32]) {
+    let width = low.len();
+    assert!(high.is_none_or(|high| high.len() >= width) && out.len() >= width);
+    out.fill(0.0);
+    // SAFETY: all three hold `width`.
+    unsafe { fill::<S, K, E>(low.as_ptr(), high.map(<[E]>::as_ptr), round, out.as_mut_ptr(), width) };
 }
 
+/// One unit of `width` lanes.
+///
+/// # Safety
+/// All three places hold `width` elements.
 #[inline(always)]
-fn fill<S: Simd, K: Kernel, E: Elem>(
-    low: &[E],
-    high: Option<&[E]>,
+unsafe fn fill<S: Simd, K: Kernel, E: Elem>(
+    low: *const E,
+    high: Option<*const E>,
     round: bool,
-    out: &mut [f32],
+    out: *mut f32,
     width: usize,
 ) {
-    assert!(low.len() >= width && high.is_none_or(|high| high.len() >= width) && out.len() >= width);
-    // SAFETY: `i + n <= width`, which all three hold.
+    // SAFETY: `i + n <= width`.
     unsafe {
         for_lanes!(S, width, |i, n| {
-            let low = low.as_ptr().add(i);
+            let low = low.add(i);
             let unit = match (K::PAIRS, high) {
-                (true, Some(high)) => E::zip_n::<S>(low, high.as_ptr().add(i), n),
+                (true, Some(high)) => E::zip_n::<S>(low, high.add(i), n),
                 (true, None) => S::pair_bf16(E::load_n::<S>(low, n), S::splat(0.0)),
                 (false, _) => rounded::<S, E>(E::load_n::<S>(low, n), round),
             };
-            f32::store_n::<S>(out.as_mut_ptr().add(i), unit, n);
+            f32::store_n::<S>(out.add(i), unit, n);
         });
     }
 }

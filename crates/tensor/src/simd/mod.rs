@@ -68,6 +68,10 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// The largest lane.
     unsafe fn reduce_max(a: Self::V) -> f32;
 
+    /// Asks for the line of memory at `p`, which need not be valid; nothing where the path has no such instruction.
+    #[inline(always)]
+    unsafe fn prefetch<T>(_p: *const T) {}
+
     /// Each lane rounded to the nearest bf16, ties to even.
     #[inline(always)]
     unsafe fn round_bf16(v: Self::V) -> Self::V {

@@ -49,6 +49,10 @@ impl Simd for Avx2 {
     const LANES: usize = 8;
 
     #[inline(always)]
+    unsafe fn prefetch<T>(p: *const T) {
+        op!(_mm_prefetch::<_MM_HINT_T0>(p.cast()))
+    }
+    #[inline(always)]
     unsafe fn splat(x: f32) -> __m256 {
         op!(_mm256_set1_ps(x))
     }
@@ -66,7 +70,25 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn store_partial(p: *mut f32, v: __m256, n: usize) {
-        op!(_mm256_maskstore_ps(p, mask8(n), v))
+        // In powers of two, because AMD's masked stores take as long as ten whole ones.
+        op! {
+            let (mut p, mut rest) = (p, _mm256_castps256_ps128(v));
+            match n {
+                8.. => return Self::store(p, v),
+                4.. => {
+                    _mm_storeu_ps(p, rest);
+                    (p, rest) = (p.add(4), _mm256_extractf128_ps::<1>(v));
+                }
+                _ => {}
+            }
+            if n & 2 != 0 {
+                _mm_storel_pd(p.cast(), _mm_castps_pd(rest));
+                (p, rest) = (p.add(2), _mm_movehl_ps(rest, rest));
+            }
+            if n & 1 != 0 {
+                _mm_store_ss(p, rest);
+            }
+        }
     }
     #[inline(always)]
     unsafe fn load_bf16(p: *const u16) -> __m256 {
@@ -215,6 +237,10 @@ impl Simd for Avx512 {
     type V = __m512;
     const LANES: usize = 16;
 
+    #[inline(always)]
+    unsafe fn prefetch<T>(p: *const T) {
+        op!(_mm_prefetch::<_MM_HINT_T0>(p.cast()))
+    }
     #[inline(always)]
     unsafe fn splat(x: f32) -> __m512 {
         op!(_mm512_set1_ps(x))
