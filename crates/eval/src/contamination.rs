@@ -138,9 +138,9 @@ pub struct Effect {
 /// What of an item is looked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Texts {
-    /// The question without the words of the template around it.
-    pub question: String,
-    /// The right answer; with the end of the question before it.
+    /// The question in each of its wordings, without the words of the templates around it.
+    pub questions: Vec<String>,
+    /// The right answer; with the end of a question before it.
     pub answer: String,
     /// Every candidate, the right one among them; none where they lie in the question.
     pub candidates: Vec<String>,
@@ -162,8 +162,12 @@ pub fn texts(task: &Task, formulation: Formulation, item: &Item) -> Texts {
         Formulation::Cloze => None,
     };
     let template = own.unwrap_or(&task.item.prompt);
-    let question = item.questions.get(item.answer.unwrap_or(0)).or(item.questions.first());
-    let question = question.map(|text| without_template(text, template).to_owned()).unwrap_or_default();
+    let plain = item.questions.get(item.answer.unwrap_or(0)).or(item.questions.first());
+    let chat = item.chat_question.as_ref().zip(task.item.chat_prompt.as_ref());
+    let wordings = plain.map(|text| (text, template)).into_iter().chain(chat);
+    let mut questions: Vec<String> =
+        wordings.map(|(text, template)| without_template(text, template).to_owned()).collect();
+    questions.dedup();
     let answer = match item.answer {
         Some(right) => item.continuations.get(right).cloned(),
         None => item.answers.first().cloned(),
@@ -175,7 +179,7 @@ pub fn texts(task: &Task, formulation: Formulation, item: &Item) -> Texts {
         Formulation::MultipleChoice => item.choices.clone(),
         _ => item.continuations.clone(),
     };
-    Texts { question, answer: answer.unwrap_or_default(), candidates }
+    Texts { questions, answer: answer.unwrap_or_default(), candidates }
 }
 
 /// A rendered text without the words that the template puts before and after the benchmark's own.
@@ -330,6 +334,18 @@ mod tests {
             effect("accuracy", &samples, &(0..20 * copies).collect()).unwrap()
         };
         assert!((of(1).difference_stderr - of(4).difference_stderr).abs() < 1e-12);
+    }
+
+    #[test]
+    fn every_wording_of_a_question_is_looked_for() {
+        let mut task = crate::task::builtin("tinytown", &[]).unwrap();
+        task.item.chat_prompt = Some("Tell me: {{ question }}".into());
+        let plain = Item { answers: vec!["red".into()], ..Item::asking("Where is the hat?") };
+        let asked = |chat: &str| Item { chat_question: Some(chat.into()), ..plain.clone() };
+        let of = |item: &Item| texts(&task, Formulation::Cloze, item).questions;
+        assert_eq!(of(&plain), ["Where is the hat?"]);
+        assert_eq!(of(&asked("Tell me: Who has the hat?")), ["Where is the hat?", "Who has the hat?"]);
+        assert_eq!(of(&asked("Tell me: Where is the hat?")), ["Where is the hat?"], "once");
     }
 
     #[test]

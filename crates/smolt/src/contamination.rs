@@ -173,8 +173,10 @@ impl Index {
                     places.push(Place { task, item, part });
                     needles.push(Needle { before, text, whole });
                 };
-                add(0, "", texts.question.as_str(), true);
-                add(1, texts.question.as_str(), texts.answer.as_str(), true);
+                for question in &texts.questions {
+                    add(0, "", question.as_str(), true);
+                    add(1, question.as_str(), texts.answer.as_str(), true);
+                }
                 texts.candidates.iter().for_each(|candidate| add(2, "", candidate.as_str(), false));
             }
         }

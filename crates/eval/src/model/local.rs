@@ -16,9 +16,9 @@ use std::ops::ControlFlow;
 /// no fewer of long ones than this.
 const FEWEST_SLOTS: usize = 16;
 /// No more of short ones than this.
-const MOST_SLOTS: usize = 64;
+const MOST_SLOTS: usize = 32;
 /// Tokens that all of them hold, unless the fewest hold more.
-const CACHE_TOKENS: usize = 16 << 10;
+const CACHE_TOKENS: usize = 8 << 10;
 
 /// A model with its tokenizer.
 pub struct LocalModel<'m> {

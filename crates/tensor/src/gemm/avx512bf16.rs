@@ -19,6 +19,7 @@ impl Kernel for Avx512Bf16 {
     const COLS: usize = COLS;
     const PAIRS: bool = true;
     const K_BLOCK: usize = GEMM_K_BF16;
+    type Lanes = Lanes;
 
     unsafe fn tile<C: Elem, B: Elem>(
         units: usize,

@@ -18,6 +18,8 @@ pub(super) trait Kernel: 'static {
     const PAIRS: bool;
     /// Inner dimension per pass.
     const K_BLOCK: usize;
+    /// Vectors of its path.
+    type Lanes: Simd;
 
     /// `c[r, j] = Σ a[u·ROWS + r] · b[u·COLS + j]` over `units`, from zero and in order, and then added to `before[r, j]`,
     /// where that is given; it may be c.
@@ -163,6 +165,7 @@ macro_rules! fma_kernel {
             const COLS: usize = $vectors * <$lanes as $crate::simd::Simd>::LANES;
             const PAIRS: bool = false;
             const K_BLOCK: usize = $crate::order::GEMM_K_FP32;
+            type Lanes = $lanes;
 
             unsafe fn tile<C: $crate::simd::Elem, B: $crate::simd::Elem>(
                 units: usize,

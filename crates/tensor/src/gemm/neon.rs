@@ -16,6 +16,7 @@ impl Kernel for Neon {
     const COLS: usize = COLS;
     const PAIRS: bool = false;
     const K_BLOCK: usize = GEMM_K_FP32;
+    type Lanes = Lanes;
 
     unsafe fn tile<C: Elem, B: Elem>(
         units: usize,

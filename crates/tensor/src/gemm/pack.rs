@@ -41,6 +41,10 @@ simd_kernel! {
         round: bool,
         out: &mut [f32],
     ) {
+        if const { S::PATH as u8 != K::Lanes::PATH as u8 } {
+            // A kernel runs on its own path only; packing for it is compiled for that alone.
+            unreachable!("gemm: a kernel of another path");
+        }
         let panel = panel_len::<K>(W::LANES, k.len());
         assert_eq!(out.len(), lanes.len().div_ceil(W::LANES) * panel, "gemm: room for the panels");
         if source.lane_stride == 1 {
