@@ -83,7 +83,7 @@ impl Simd for Avx2 {
                 _ => {}
             }
             if n & 2 != 0 {
-                _mm_storel_pd(p.cast(), _mm_castps_pd(rest));
+                p.cast::<i64>().write_unaligned(_mm_cvtsi128_si64(_mm_castps_si128(rest)));
                 (p, rest) = (p.add(2), _mm_movehl_ps(rest, rest));
             }
             if n & 1 != 0 {
