@@ -211,7 +211,7 @@ struct Patterns(Mutex<HashMap<String, Regex>>);
 
 impl Patterns {
     /// As many as are kept; a task has a few, unless it makes them from columns.
-    const MOST: usize = 32;
+    const MOST: usize = 8;
 
     fn get(&self, pattern: &str) -> Result<Regex, Error> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -234,5 +234,23 @@ pub(super) fn prompt_field(formulation: Formulation) -> &'static str {
         Formulation::Cloze => "item.prompt",
         Formulation::MultipleChoice => "multiple_choice.prompt",
         Formulation::Generation => "generation.prompt",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_are_kept_and_few() {
+        let patterns = Patterns::default();
+        for i in 0..3 * Patterns::MOST {
+            let of = patterns.get(&format!("x{i}$")).unwrap();
+            assert_eq!(of.replace_all(&format!("x{i}"), "y"), "y");
+            assert!(
+                patterns.get(&format!("x{i}$")).is_ok() && patterns.0.lock().unwrap().len() <= Patterns::MOST
+            );
+        }
+        assert!(patterns.get("(").is_err());
     }
 }

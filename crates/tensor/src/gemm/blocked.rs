@@ -7,7 +7,7 @@ use super::{Output, Product};
 use crate::Cpu;
 use crate::pool::Disjoint;
 use crate::scratch;
-use crate::simd::{Elem, for_lanes};
+use crate::simd::{Elem, Simd, for_lanes};
 use crate::simd_kernel;
 use crate::tape::DType;
 use std::ops::Range;
@@ -189,7 +189,10 @@ unsafe fn pass<K: Kernel, C: Elem>(
         let share = b_len.div_ceil(rows.len().div_ceil(K::ROWS)).next_multiple_of(LINE / size_of::<f32>());
         let mut coming = b.as_ptr().wrapping_add(b_len);
         for (rows, a) in steps(rows.clone(), K::ROWS).zip(packed_a.chunks_exact(a_len)) {
-            fetch(cpu.isa, coming, share);
+            for line in (0..share).step_by(LINE / size_of::<f32>()) {
+                // SAFETY: every CPU of the architecture has the instruction, which takes any address.
+                unsafe { K::Lanes::prefetch(coming.wrapping_add(line)) };
+            }
             coming = coming.wrapping_add(share);
             let size = (rows.len(), cols.len());
             // SAFETY: the panels hold `units`; c and the sums by the caller's promise.
@@ -253,16 +256,6 @@ unsafe fn tile<K: Kernel, C: Elem, B: Elem>(
         let whole = Place { start: aside.0.as_mut_ptr(), ld: K::COLS };
         K::tile::<f32, f32>(units, a.as_ptr(), b.as_ptr(), whole, None);
         settle::<C, B>(cpu.isa, whole.read(), c, size, before);
-    }
-}
-
-simd_kernel! {
-    /// Asks for `len` elements' memory, valid or not.
-    fn fetch<S>(from: *const f32, len: usize) {
-        for i in (0..len).step_by(LINE / size_of::<f32>()) {
-            // SAFETY: the instruction set is enabled.
-            unsafe { S::prefetch(from.wrapping_add(i)) };
-        }
     }
 }
 

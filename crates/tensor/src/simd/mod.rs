@@ -3,6 +3,8 @@
 //! A kernel is a function over `S: Simd` wrapped by [`simd_kernel!`](crate::simd_kernel), which compiles
 //! it once per instruction set and picks by [`Isa`](crate::isa::Isa).
 
+use crate::isa::Path;
+
 mod elem;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -17,19 +19,6 @@ pub use portable::Portable;
 #[cfg(target_arch = "x86_64")]
 pub use x86::{Avx2, Avx512};
 
-/// The implementations of [`Simd`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lanes {
-    /// Plain Rust.
-    Portable,
-    /// 64-bit ARM.
-    Neon,
-    /// AVX2.
-    Avx2,
-    /// AVX-512, with bf16 products or without.
-    Avx512,
-}
-
 /// A vector of fp32 lanes of one instruction set.
 ///
 /// # Safety
@@ -41,8 +30,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     type V: Copy;
     /// fp32 lanes per register.
     const LANES: usize;
-    /// Which implementation this is.
-    const PATH: Lanes;
+    /// The path that computes with these; the one without bf16 products where two do.
+    const PATH: Path;
 
     /// All lanes `x`.
     unsafe fn splat(x: f32) -> Self::V;

@@ -1,7 +1,8 @@
 //! NEON, two registers of four lanes as one vector: what kernels lay out for AVX2's 16 registers of eight lanes
 //! fills the 32 of NEON, and hides the latency of their multiply–adds.
 
-use super::{Lanes, Simd};
+use super::Simd;
+use crate::isa::Path;
 use std::arch::aarch64::*;
 
 /// NEON, eight lanes.
@@ -97,7 +98,7 @@ unsafe fn transpose4(from: *const f32, from_bytes: usize, to: *mut f32, to_row: 
 impl Simd for Neon {
     type V = V;
     const LANES: usize = 8;
-    const PATH: Lanes = Lanes::Neon;
+    const PATH: Path = Path::Neon;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> V {

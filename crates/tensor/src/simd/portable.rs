@@ -1,6 +1,7 @@
 //! Eight lanes of plain Rust: the reference for every other path, and what Miri runs.
 
-use super::{Lanes, Simd};
+use super::Simd;
+use crate::isa::Path;
 
 /// Plain Rust, eight lanes.
 #[derive(Clone, Copy, Debug)]
@@ -16,7 +17,7 @@ fn each(a: V, b: V, f: impl Fn(f32, f32) -> f32) -> V {
 impl Simd for Portable {
     type V = V;
     const LANES: usize = 8;
-    const PATH: Lanes = Lanes::Portable;
+    const PATH: Path = Path::Portable;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> V {

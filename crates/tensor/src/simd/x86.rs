@@ -1,6 +1,7 @@
 //! AVX2 (eight lanes) and AVX-512 (sixteen lanes).
 
-use super::{Lanes, Simd};
+use super::Simd;
+use crate::isa::Path;
 use std::arch::x86_64::*;
 
 /// AVX2 + FMA, eight lanes.
@@ -47,7 +48,7 @@ unsafe fn rounded8(v: __m256) -> __m256i {
 impl Simd for Avx2 {
     type V = __m256;
     const LANES: usize = 8;
-    const PATH: Lanes = Lanes::Avx2;
+    const PATH: Path = Path::Avx2;
 
     #[inline(always)]
     unsafe fn prefetch<T>(p: *const T) {
@@ -237,7 +238,7 @@ fn mask16(n: usize) -> __mmask16 {
 impl Simd for Avx512 {
     type V = __m512;
     const LANES: usize = 16;
-    const PATH: Lanes = Lanes::Avx512;
+    const PATH: Path = Path::Avx512;
 
     #[inline(always)]
     unsafe fn prefetch<T>(p: *const T) {
