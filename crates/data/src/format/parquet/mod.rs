@@ -1,22 +1,25 @@
 //! Parquet: rows of any row groups, a batch at a time.
 //!
-//! The decoder is a library that may panic on damaged files, so it runs under `catch_unwind`; and it believes the sizes
-//! that a file gives, so [`pages`] checks them before a page is decoded. Strings are read as views of their pages:
-//! a dictionary of a few long strings does not grow by being referred to.
+//! The library decodes columns; what they make up is put together here ([`schema`], [`cells`]), because its own rows copy
+//! strings without bound, and its Arrow readers, which do not, take as long to compile as smolt's engine. The decoder may
+//! panic on damaged files, so it runs under `catch_unwind`; and it believes what a file says of its sizes, so [`footer`]
+//! and [`pages`] look at them first. Strings are slices of their pages: a dictionary of a few long strings does not grow
+//! by being referred to.
 
+mod cells;
+mod column;
+mod footer;
 mod pages;
-mod value;
+mod schema;
+mod thrift;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use arrow_array::RecordBatch;
-use arrow_schema::{DataType, Field, FieldRef, Fields, Schema};
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
-};
-use parquet::file::metadata::RowGroupMetaData;
+use parquet::basic::Type as Physical;
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+use parquet::file::reader::FileReader;
+use parquet::file::serialized_reader::SerializedFileReader;
 use serde_json::Value;
 
 use super::json::metadata_key;
@@ -24,7 +27,10 @@ use super::source::{Body, Input};
 use super::{ReadDocument, ReadOptions};
 use crate::document::{Document, Metadata};
 use crate::error::{Error, Fault, Place};
+use cells::Stop;
+use column::Column;
 use pages::Pages;
+use schema::{Kind, Node, Scalar};
 
 /// Mean bytes of a batch of rows.
 const BATCH_BYTES: u64 = 16 << 20;
@@ -42,22 +48,24 @@ pub(super) const METADATA_MARK: (&str, &str) = ("smolt.metadata", "json");
 pub(crate) struct Rows {
     path: PathBuf,
     pages: Pages,
-    metadata: ArrowReaderMetadata,
-    columns: Vec<Column>,
+    file: SerializedFileReader<Pages>,
+    fields: Vec<(Field, Node)>,
     max_record: usize,
     /// The current row group and the rows of it that were decoded.
     group: usize,
     decoded: u64,
-    reader: Option<ParquetRecordBatchReader>,
+    /// The leaf columns of the row group, once it has begun.
+    columns: Option<Vec<Column>>,
     /// This group's rows are decoded one by one, because batches of them were too large.
     single: bool,
-    batch: Option<RecordBatch>,
-    next_in_batch: usize,
+    /// Rows of the batch that were not yielded yet.
+    left_in_batch: usize,
     /// Rows yielded so far, in the whole file.
     row: u64,
 }
 
-enum Column {
+/// What a column is to a document.
+enum Field {
     Text,
     Id,
     Source,
@@ -85,46 +93,36 @@ impl Rows {
             return Err(Error::damaged(&path, Place::File, problem));
         };
         let pages = Pages::new(bytes);
-        let metadata = guarded(|| load(&pages)).and_then(|metadata| {
-            let columns = columns(&metadata, text_key)?;
-            Ok((metadata, columns))
+        let opened = pages.check_footer().and_then(|()| {
+            guarded(|| {
+                let file = SerializedFileReader::new(pages.clone()).map_err(|error| error.to_string())?;
+                let fields = fields(file.metadata(), text_key)?;
+                Ok((file, fields))
+            })
         });
-        let (metadata, columns) = metadata.map_err(|problem| Error::damaged(&path, Place::File, problem))?;
+        let (file, fields) = opened.map_err(|problem| Error::damaged(&path, Place::File, problem))?;
         Ok(Self {
             path,
             pages,
-            metadata,
-            columns,
+            file,
+            fields,
             max_record: options.max_record(),
             group: 0,
             decoded: 0,
-            reader: None,
+            columns: None,
             single: false,
-            batch: None,
-            next_in_batch: 0,
+            left_in_batch: 0,
             row: 0,
         })
     }
 
     /// Decodes more rows; false at the end.
     fn next_batch(&mut self) -> Result<bool, String> {
-        let metadata = Arc::clone(self.metadata.metadata());
-        while let Some(group) = metadata.row_groups().get(self.group) {
-            let mut reader = match self.reader.take() {
-                Some(reader) => reader,
-                None => self.start_group(group)?,
-            };
-            self.pages.start_batch();
-            let batch = guarded(|| Ok(reader.next().transpose().map_err(|e| e.to_string())));
-            match batch.and_then(|batch| batch) {
-                Ok(Some(batch)) => {
-                    self.decoded += batch.num_rows() as u64;
-                    (self.batch, self.next_in_batch) = (Some(batch), 0);
-                    self.reader = Some(reader);
-                    return Ok(true);
-                }
-                Ok(None) => {
-                    let expected = group.num_rows();
+        while let Some(group) = self.file.metadata().row_groups().get(self.group) {
+            let expected = group.num_rows();
+            let rows = if self.single { 1 } else { batch_rows(group) };
+            match self.decode(rows) {
+                Ok((_, 0)) => {
                     if u64::try_from(expected) != Ok(self.decoded) {
                         return Err(format!(
                             "row group {} has {} rows, not {expected}",
@@ -133,6 +131,11 @@ impl Rows {
                     }
                     (self.group, self.decoded, self.single) = (self.group + 1, 0, false);
                 }
+                Ok((columns, rows)) => {
+                    self.decoded += rows as u64;
+                    (self.columns, self.left_in_batch) = (Some(columns), rows);
+                    return Ok(true);
+                }
                 Err(_) if self.pages.batch_was_too_large() && !self.single => self.single = true,
                 Err(problem) => return Err(format!("row group {}: {problem}", self.group)),
             }
@@ -140,58 +143,103 @@ impl Rows {
         Ok(false)
     }
 
-    /// A reader of the rest of the current row group.
-    fn start_group(&self, group: &RowGroupMetaData) -> Result<ParquetRecordBatchReader, String> {
+    /// The next rows of the current row group, and how many they are.
+    fn decode(&mut self, rows: usize) -> Result<(Vec<Column>, usize), String> {
+        let mut columns = match self.columns.take() {
+            Some(columns) => columns,
+            None => self.start_group()?,
+        };
+        self.pages.start_batch();
+        let decoded =
+            guarded(|| columns.iter_mut().map(|column| column.fill(rows)).collect::<Result<Vec<_>, _>>());
+        let decoded = decoded?;
+        match decoded.as_slice() {
+            [] => Ok((columns, 0)),
+            [first, others @ ..] if others.iter().all(|other| other == first) => Ok((columns, *first)),
+            _ => Err("its columns end after different rows".to_owned()),
+        }
+    }
+
+    /// The columns of the current row group, past the rows that were decoded.
+    fn start_group(&self) -> Result<Vec<Column>, String> {
+        let group = self.file.metadata().row_group(self.group);
         let chunks = group.columns().iter().map(|column| {
             // The library takes negative places and lengths for its own mistake and panics.
             let start = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
             match start < 0 || column.compressed_size() < 0 {
                 true => Err("a column lies at a negative place".to_owned()),
-                false => guarded(|| Ok(column.byte_range())),
+                false => guarded(|| Ok((column.byte_range(), column.column_descr().max_rep_level() > 0))),
             }
         });
         self.pages.start_group(chunks.collect::<Result<_, _>>()?)?;
-        let rows = if self.single { 1 } else { batch_rows(group) };
-        let offset = usize::try_from(self.decoded).map_err(|e| e.to_string())?;
+        let decoded = usize::try_from(self.decoded).map_err(|e| e.to_string())?;
         guarded(|| {
-            ParquetRecordBatchReaderBuilder::new_with_metadata(self.pages.clone(), self.metadata.clone())
-                .with_row_groups(vec![self.group])
-                .with_batch_size(rows)
-                .with_offset(offset)
-                .build()
-                .map_err(|error| error.to_string())
+            let reader = self.file.get_row_group(self.group).map_err(|error| error.to_string())?;
+            let columns = group.columns().iter().enumerate().map(|(at, column)| {
+                let chunk = reader.get_column_reader(at).map_err(|error| error.to_string())?;
+                let mut column = Column::new(column.column_descr(), chunk);
+                column.skip(decoded)?;
+                Ok(column)
+            });
+            columns.collect()
         })
     }
 
-    /// The document of a row of the batch.
-    fn document(&self, batch: &RecordBatch, row: usize) -> Result<Document, (Fault, String)> {
+    /// The next row of the batch as a document.
+    fn document(&mut self) -> Result<Document, Problem> {
+        let columns = self.columns.as_deref_mut().unwrap_or_default();
+        columns.iter_mut().try_for_each(Column::start_row).map_err(|_| Problem::of(Stop::Disagree, 0))?;
+        let max_record = self.max_record;
+        let stopped = |stop| Problem::of(stop, max_record);
         let mut document = Document::default();
-        let too_long =
-            || (Fault::TooLong, format!("row longer than {} bytes; split the document", self.max_record));
-        let mut cells = value::Row { left: self.max_record };
-        for (column, values) in self.columns.iter().zip(batch.columns()) {
-            if matches!(column, Column::Text) {
-                let text = value::text(values.as_ref(), row);
-                let text = text.ok_or_else(|| (Fault::Fields, "its text is null".to_owned()))?;
-                cells.left = cells.left.checked_sub(text.len()).ok_or_else(too_long)?;
+        let mut row = cells::Row { columns, left: max_record };
+        for (field, node) in &self.fields {
+            if matches!(field, Field::Text) {
+                let text = row.text(node).map_err(stopped)?;
+                let text =
+                    text.ok_or_else(|| Problem::Record(Fault::Fields, "its text is null".to_owned()))?;
                 let text = std::str::from_utf8(text).map_err(|source| {
-                    (Fault::NotUtf8, format!("not UTF-8 at byte {} of its text", source.valid_up_to()))
+                    let problem = format!("not UTF-8 at byte {} of its text", source.valid_up_to());
+                    Problem::Record(Fault::NotUtf8, problem)
                 })?;
                 text.clone_into(&mut document.text);
                 continue;
             }
-            let value = cells.json(values.as_ref(), row).ok_or_else(too_long)?;
+            let value = row.json(node).map_err(stopped)?;
             let metadata = &mut document.metadata;
-            match column {
-                Column::Text => {}
-                Column::Id => set(&mut document.id, metadata, "id", value),
-                Column::Source => set(&mut document.source, metadata, "source", value),
-                Column::Url => set(&mut document.url, metadata, "url", value),
-                Column::Metadata => unpack(metadata, value)?,
-                Column::Other(name) => drop(metadata.insert(name.clone(), value)),
+            match field {
+                Field::Text => {}
+                Field::Id => set(&mut document.id, metadata, "id", value),
+                Field::Source => set(&mut document.source, metadata, "source", value),
+                Field::Url => set(&mut document.url, metadata, "url", value),
+                Field::Metadata => unpack(metadata, value)?,
+                Field::Other(name) => drop(metadata.insert(name.clone(), value)),
             }
         }
-        Ok(document)
+        match row.columns.iter().all(Column::row_is_done) {
+            true => Ok(document),
+            false => Err(stopped(Stop::Disagree)),
+        }
+    }
+}
+
+/// Why a row is no document.
+enum Problem {
+    /// The next one may be.
+    Record(Fault, String),
+    /// The file is damaged.
+    File(String),
+}
+
+impl Problem {
+    fn of(stop: Stop, max_record: usize) -> Self {
+        match stop {
+            Stop::TooLong => {
+                let problem = format!("row longer than {max_record} bytes; split the document");
+                Self::Record(Fault::TooLong, problem)
+            }
+            Stop::Disagree => Self::File("the columns of a row do not fit together".to_owned()),
+        }
     }
 }
 
@@ -208,8 +256,8 @@ fn set(field: &mut Option<String>, metadata: &mut Metadata, name: &str, value: V
 }
 
 /// Metadata that smolt wrote.
-fn unpack(metadata: &mut Metadata, value: Value) -> Result<(), (Fault, String)> {
-    let bad = || (Fault::NotJson, "its metadata is no JSON object".to_owned());
+fn unpack(metadata: &mut Metadata, value: Value) -> Result<(), Problem> {
+    let bad = || Problem::Record(Fault::NotJson, "its metadata is no JSON object".to_owned());
     let Value::String(json) = value else { return if value.is_null() { Ok(()) } else { Err(bad()) } };
     let object: Metadata = serde_json::from_str(&json).map_err(|_| bad())?;
     metadata.extend(object.into_iter().map(|(key, value)| (metadata_key(key), value)));
@@ -219,17 +267,15 @@ fn unpack(metadata: &mut Metadata, value: Value) -> Result<(), (Fault, String)> 
 impl ReadDocument for Rows {
     fn read(&mut self) -> Result<Option<Document>, Error> {
         loop {
-            if let Some(batch) = &self.batch
-                && self.next_in_batch < batch.num_rows()
-            {
-                let document = self.document(batch, self.next_in_batch);
-                self.next_in_batch += 1;
+            if self.left_in_batch > 0 {
+                self.left_in_batch -= 1;
                 self.row += 1;
-                return document.map(Some).map_err(|(fault, problem)| {
-                    Error::record(&self.path, Place::Row(self.row), fault, problem)
+                let place = Place::Row(self.row);
+                return self.document().map(Some).map_err(|problem| match problem {
+                    Problem::Record(fault, problem) => Error::record(&self.path, place, fault, problem),
+                    Problem::File(problem) => Error::damaged(&self.path, place, problem),
                 });
             }
-            self.batch = None;
             let more = self.next_batch();
             let place = Place::Row(self.row + 1);
             if !more.map_err(|problem| Error::damaged(&self.path, place, problem))? {
@@ -251,71 +297,48 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     result.unwrap_or_else(|_| Err("the file is damaged, its decoder gave up".to_owned()))
 }
 
-/// The footer, with strings to be read as views.
-fn load(pages: &Pages) -> Result<ArrowReaderMetadata, String> {
-    // The schema that Arrow's writers add is not needed, and would be one thing more to trust.
-    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    let plain = ArrowReaderMetadata::load(pages, options.clone()).map_err(|error| error.to_string())?;
-    let leaves = plain.parquet_schema().num_columns();
-    if leaves > MAX_COLUMNS {
-        return Err(format!("{leaves} columns, more than {MAX_COLUMNS}"));
-    }
-    let schema = Schema::new(as_views(plain.schema().fields()));
-    ArrowReaderMetadata::try_new(Arc::clone(plain.metadata()), options.with_schema(Arc::new(schema)))
-        .map_err(|error| error.to_string())
-}
-
-fn as_views(fields: &Fields) -> Fields {
-    fields.iter().map(as_view).collect()
-}
-
-fn as_view(field: &FieldRef) -> FieldRef {
-    let kind = match field.data_type() {
-        DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
-        DataType::Binary | DataType::LargeBinary => DataType::BinaryView,
-        DataType::List(item) => DataType::List(as_view(item)),
-        DataType::LargeList(item) => DataType::LargeList(as_view(item)),
-        DataType::Map(entries, sorted) => DataType::Map(as_view(entries), *sorted),
-        DataType::Struct(fields) => DataType::Struct(as_views(fields)),
-        _ => return Arc::clone(field),
-    };
-    Arc::new(Field::clone(field).with_data_type(kind))
-}
-
 /// What the columns are. Without a key of the text, none is a field of the document.
-fn columns(metadata: &ArrowReaderMetadata, text_key: Option<&str>) -> Result<Vec<Column>, String> {
-    let fields = metadata.schema().fields();
-    let own = metadata.metadata().file_metadata().key_value_metadata();
+fn fields(metadata: &ParquetMetaData, text_key: Option<&str>) -> Result<Vec<(Field, Node)>, String> {
+    let schema = metadata.file_metadata().schema_descr();
+    if schema.num_columns() > MAX_COLUMNS {
+        return Err(format!("{} columns, more than {MAX_COLUMNS}", schema.num_columns()));
+    }
+    let own = metadata.file_metadata().key_value_metadata();
     let marked = own
         .into_iter()
         .flatten()
         .any(|pair| (pair.key.as_str(), pair.value.as_deref().unwrap_or_default()) == METADATA_MARK);
-    let is_string = |field: &Field| matches!(field.data_type(), DataType::Utf8View | DataType::BinaryView);
-    let mut columns = Vec::new();
+    let is_string = |node: &Node| {
+        matches!(node.kind, Kind::Leaf(Scalar::Text))
+            && schema.column(node.leaves.start).physical_type() == Physical::BYTE_ARRAY
+    };
+    let nodes = schema::columns(schema.root_schema())?;
+    let strings: Vec<String> =
+        nodes.iter().filter(|node| is_string(node)).map(|node| node.name.clone()).collect();
+    let mut fields = Vec::new();
     let mut kept = std::collections::BTreeSet::new();
-    for field in fields {
-        let name = field.name().as_str();
-        columns.push(match name {
-            name if text_key.is_none() => Column::Other(name.to_owned()),
-            name if Some(name) == text_key && is_string(field) => Column::Text,
-            "id" => Column::Id,
-            "source" => Column::Source,
-            "url" => Column::Url,
-            "metadata" if marked => Column::Metadata,
-            name => Column::Other(metadata_key(name.to_owned())),
-        });
-        let key = if let Some(Column::Other(key)) = columns.last() { key.as_str() } else { name };
+    for node in nodes {
+        let field = match node.name.as_str() {
+            name if text_key.is_none() => Field::Other(name.to_owned()),
+            name if Some(name) == text_key && is_string(&node) => Field::Text,
+            "id" => Field::Id,
+            "source" => Field::Source,
+            "url" => Field::Url,
+            "metadata" if marked => Field::Metadata,
+            name => Field::Other(metadata_key(name.to_owned())),
+        };
+        let key = if let Field::Other(key) = &field { key.as_str() } else { node.name.as_str() };
         if !kept.insert(key.to_owned()) {
-            return Err(format!("two columns are called `{name}`; rename one"));
+            return Err(format!("two columns are called `{}`; rename one", node.name));
         }
+        fields.push((field, node));
     }
-    if let Some(text_key) = text_key
-        && !columns.iter().any(|column| matches!(column, Column::Text))
-    {
-        let strings = fields.iter().filter(|field| is_string(field)).map(|field| field.name().clone());
-        return Err(super::no_text_column(text_key, &strings.collect::<Vec<_>>()));
+    match text_key {
+        Some(key) if !fields.iter().any(|(field, _)| matches!(field, Field::Text)) => {
+            Err(super::no_text_column(key, &strings))
+        }
+        _ => Ok(fields),
     }
-    Ok(columns)
 }
 
 /// Rows of a batch, by what the footer says of their mean size.
@@ -327,5 +350,7 @@ fn batch_rows(group: &RowGroupMetaData) -> usize {
     (BATCH_BYTES / mean.max(1)).clamp(1, BATCH_ROWS) as usize
 }
 
+#[cfg(test)]
+pub(super) mod fixture;
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,8 @@ use bytes::Bytes;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::reader::{ChunkReader, Length};
 
+use super::footer;
+use super::thrift::{I32, STRUCT, Thrift};
 use crate::format::source::RandomAccess;
 
 /// The largest page, decompressed or not, and the largest footer, in bytes.
@@ -22,8 +24,11 @@ const MAX_HELD: u64 = 2 << 30;
 /// The most bytes of pages that one batch goes through.
 const MAX_BATCH: u64 = 256 << 20;
 
-/// The most values of a page; of repeated columns, a row can have so many.
+/// The most values of a page.
 const MAX_VALUES: u64 = 1 << 26;
+
+/// The most values that one batch takes from pages of a repeated column, of which a row can have any number.
+const MAX_REPEATED: u64 = 1 << 24;
 
 /// Enough for the first fields of the head of a page.
 const HEAD: usize = 1 << 12;
@@ -41,11 +46,16 @@ struct Account {
     chunks: Vec<Chunk>,
     /// Bytes of pages that the current batch replaced by others.
     retired: u64,
+    /// Rows are passed over: nothing of them is kept.
+    skipping: bool,
     too_large: bool,
 }
 
 struct Chunk {
     range: Range<u64>,
+    repeated: bool,
+    /// Values of the pages of a repeated column that the current batch came to.
+    values: u64,
     dictionary: u64,
     page: u64,
     /// Where the bytes of the page lie whose head was read last.
@@ -57,28 +67,40 @@ impl Pages {
         Self { bytes, account: Arc::default() }
     }
 
+    /// See [`footer::check`].
+    pub(super) fn check_footer(&self) -> std::result::Result<(), String> {
+        footer::check(&*self.bytes)
+    }
+
     fn account(&self) -> std::sync::MutexGuard<'_, Account> {
         self.account.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a row group whose column chunks lie at `(start, length)`.
-    pub(super) fn start_group(&self, chunks: Vec<(u64, u64)>) -> std::result::Result<(), String> {
-        let mut ranges: Vec<Range<u64>> =
-            chunks.into_iter().map(|(start, length)| start..start.saturating_add(length)).collect();
-        ranges.sort_by_key(|range| range.start);
-        if ranges.windows(2).any(|pair| pair[0].end > pair[1].start) {
+    /// Begins a row group whose column chunks lie at `(start, length)`, and may be repeated. Rows may be passed over before
+    /// the first batch.
+    pub(super) fn start_group(&self, chunks: Vec<((u64, u64), bool)>) -> std::result::Result<(), String> {
+        let chunk = |((start, length), repeated): ((u64, u64), bool)| Chunk {
+            range: start..start.saturating_add(length),
+            repeated,
+            values: 0,
+            dictionary: 0,
+            page: 0,
+            data: 0..0,
+        };
+        let mut chunks: Vec<Chunk> = chunks.into_iter().map(chunk).collect();
+        chunks.sort_by_key(|chunk| chunk.range.start);
+        if chunks.windows(2).any(|pair| pair[0].range.end > pair[1].range.start) {
             return Err("the columns of a row group overlap".into());
         }
-        let mut account = self.account();
-        account.chunks =
-            ranges.into_iter().map(|range| Chunk { range, dictionary: 0, page: 0, data: 0..0 }).collect();
-        account.too_large = false;
+        *self.account() = Account { chunks, skipping: true, ..Account::default() };
         Ok(())
     }
 
     /// Begins a batch of rows.
     pub(super) fn start_batch(&self) {
-        self.account().retired = 0;
+        let mut account = self.account();
+        (account.retired, account.skipping) = (0, false);
+        account.chunks.iter_mut().for_each(|chunk| chunk.values = 0);
     }
 
     /// Whether a smaller batch of the current row group may succeed where the last one failed.
@@ -107,6 +129,16 @@ impl Pages {
         if page.values > MAX_VALUES || (page.dictionary && page.values > page.size) {
             return refuse("a page claims too many values");
         }
+        if chunk.repeated && !page.dictionary {
+            chunk.values += page.values;
+            if page.values > MAX_REPEATED {
+                return refuse("a page of lists claims too many values");
+            }
+            if chunk.values > 2 * MAX_REPEATED && !account.skipping {
+                account.too_large = true;
+                return refuse("the lists of a batch of rows are too long");
+            }
+        }
         chunk.data = at..at + page.compressed;
         if page.dictionary {
             chunk.dictionary = page.size;
@@ -117,7 +149,7 @@ impl Pages {
         if held > MAX_HELD {
             return refuse("the pages of a row are larger than 2 GiB; write the file with smaller pages");
         }
-        if account.retired > MAX_BATCH {
+        if account.retired > MAX_BATCH && !account.skipping {
             account.too_large = true;
             return refuse("the pages of a batch of rows are too large");
         }
@@ -206,7 +238,7 @@ struct PageHead {
 impl PageHead {
     /// `None` where fields are missing or in another order than every writer has them.
     fn parse(bytes: &[u8]) -> Option<Self> {
-        let mut thrift = Thrift { bytes, field: 0 };
+        let mut thrift = Thrift::new(bytes);
         let mut head = Self::default();
         let (mut sized, mut packed) = (false, false);
         loop {
@@ -221,9 +253,10 @@ impl PageHead {
                 }
                 (kind @ (5 | 7 | 8), STRUCT) if sized && packed => {
                     head.dictionary = kind == 7;
-                    thrift.field = 0;
-                    let (1, I32) = thrift.field()? else { return None };
-                    head.values = u64::try_from(thrift.i32()?).ok()?;
+                    head.values = thrift.structure(|page| {
+                        let (1, I32) = page.field()? else { return None };
+                        u64::try_from(page.i32()?).ok()
+                    })?;
                     return Some(head);
                 }
                 // A page of an index: it is passed over.
@@ -231,47 +264,6 @@ impl PageHead {
                 _ => return None,
             }
         }
-    }
-}
-
-const I32: u8 = 5;
-const STRUCT: u8 = 12;
-
-/// As much of Thrift's compact protocol as the head of a page begins with.
-struct Thrift<'a> {
-    bytes: &'a [u8],
-    field: i16,
-}
-
-impl Thrift<'_> {
-    fn byte(&mut self) -> Option<u8> {
-        let (first, rest) = self.bytes.split_first()?;
-        self.bytes = rest;
-        Some(*first)
-    }
-
-    /// Id and type of the next field. Ids rise, so they are written as differences.
-    fn field(&mut self) -> Option<(i16, u8)> {
-        let byte = self.byte()?;
-        let (difference, kind) = (byte >> 4, byte & 15);
-        if difference == 0 {
-            return None;
-        }
-        self.field = self.field.checked_add(i16::from(difference))?;
-        Some((self.field, kind))
-    }
-
-    /// A zigzag varint.
-    fn i32(&mut self) -> Option<i32> {
-        let mut value = 0u32;
-        for shift in (0..32).step_by(7) {
-            let byte = self.byte()?;
-            value |= u32::from(byte & 127).checked_shl(shift)?;
-            if byte & 128 == 0 {
-                return Some((value >> 1) as i32 ^ -((value & 1) as i32));
-            }
-        }
-        None
     }
 }
 

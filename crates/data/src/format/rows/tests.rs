@@ -81,29 +81,22 @@ fn parquet_holds_what_the_lines_hold() {
 #[cfg(feature = "parquet")]
 #[test]
 fn lists_structures_truth_values_and_dictionaries_of_parquet() {
-    use std::sync::Arc;
+    use crate::format::parquet::fixture::{Values, file, required, texts};
 
-    use arrow_array::types::Int32Type;
-    use arrow_array::{ArrayRef, BooleanArray, DictionaryArray, ListArray, RecordBatch, StructArray};
-    use arrow_array::{Int64Array, StringArray};
-    use parquet::arrow::ArrowWriter;
-
-    let labels: ArrayRef = Arc::new(StringArray::from(vec!["A", "B"]));
-    let counts: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None]));
-    let columns: Vec<(&str, ArrayRef)> = vec![
-        ("answer", Arc::new(BooleanArray::from(vec![true, false]))),
-        (
-            "ids",
-            Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![Some(3), None]), None])),
-        ),
-        ("choices", Arc::new(StructArray::try_from(vec![("label", labels), ("count", counts)]).unwrap())),
-        ("split", Arc::new(["x", "x"].into_iter().collect::<DictionaryArray<Int32Type>>())),
+    let schema = "message rows {
+        required boolean answer;
+        optional group ids (LIST) { repeated group list { optional int32 element; } }
+        required group choices { required binary label (STRING); optional int64 count; }
+        required binary split (STRING);
+    }";
+    let columns = vec![
+        required(Values::Bool(vec![true, false])),
+        (Values::I32(vec![3]), vec![3, 2, 0], vec![0, 1, 0]),
+        required(texts(["A", "B"])),
+        (Values::I64(vec![1]), vec![1, 0], Vec::new()),
+        required(texts(["x", "x"])),
     ];
-    let batch = RecordBatch::try_from_iter(columns).unwrap();
-    let mut bytes = Vec::new();
-    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
-    writer.write(&batch).unwrap();
-    writer.close().unwrap();
+    let bytes = file(schema, columns, Default::default());
     assert_eq!(
         outcome(of_bytes(Format::Parquet, &bytes, &tolerant())),
         [

@@ -6,41 +6,55 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
-use arrow_array::builder::StringBuilder;
-use arrow_schema::{DataType, Field, Schema};
-use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
 use smolt_run::atomic::AtomicFile;
 
 use crate::document::Document;
 use crate::format::parquet::METADATA_MARK;
 
-/// Bytes after which collected rows are encoded.
-const BATCH_BYTES: usize = 4 << 20;
-
-/// Encoded bytes after which a row group ends.
-const GROUP_BYTES: usize = 64 << 20;
+/// Bytes of documents after which a row group ends.
+const GROUP_BYTES: usize = 128 << 20;
 
 /// The largest text with its metadata; a page cannot hold 2 GiB.
 const MAX_DOCUMENT: usize = 1 << 30;
 
-const COLUMNS: [&str; 5] = ["id", "text", "source", "url", "metadata"];
+const SCHEMA: &str = "message documents {
+    optional binary id (STRING);
+    required binary text (STRING);
+    optional binary source (STRING);
+    optional binary url (STRING);
+    optional binary metadata (STRING);
+}";
 
 /// A Parquet file that is being written.
 pub(super) struct ParquetWriter {
-    writer: ArrowWriter<AtomicFile>,
-    schema: Arc<Schema>,
-    columns: [StringBuilder; COLUMNS.len()],
+    writer: SerializedFileWriter<AtomicFile>,
+    columns: [Strings; 5],
     bytes: usize,
+}
+
+/// The values of a column that are there, and for each row whether it has one.
+#[derive(Default)]
+struct Strings {
+    values: Vec<ByteArray>,
+    present: Vec<i16>,
+}
+
+impl Strings {
+    fn push(&mut self, value: Option<String>) {
+        self.present.push(i16::from(value.is_some()));
+        self.values.extend(value.map(|value| ByteArray::from(value.into_bytes())));
+    }
 }
 
 impl ParquetWriter {
     pub(super) fn new(file: AtomicFile) -> io::Result<Self> {
-        let fields = COLUMNS.map(|name| Field::new(name, DataType::Utf8, name != "text"));
         let (key, value) = METADATA_MARK;
         let level = ZstdLevel::try_new(super::ZSTD_LEVEL).map_err(to_io)?;
         let properties = WriterProperties::builder()
@@ -52,9 +66,10 @@ impl ParquetWriter {
             .set_write_batch_size(64)
             .set_key_value_metadata(Some(vec![KeyValue::new(key.to_owned(), value.to_owned())]))
             .build();
-        let schema = Arc::new(Schema::new(fields.to_vec()));
-        let writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties)).map_err(to_io)?;
-        Ok(Self { writer, schema, columns: Default::default(), bytes: 0 })
+        let schema = parse_message_type(SCHEMA).map_err(to_io)?;
+        let writer =
+            SerializedFileWriter::new(file, Arc::new(schema), Arc::new(properties)).map_err(to_io)?;
+        Ok(Self { writer, columns: Default::default(), bytes: 0 })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -73,31 +88,33 @@ impl ParquetWriter {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
         }
         let [id, text, source, url, metadata] = &mut self.columns;
-        id.append_option(document.id.as_deref());
-        text.append_value(&document.text);
-        source.append_option(document.source.as_deref());
-        url.append_option(document.url.as_deref());
+        id.push(document.id.clone());
+        text.push(Some(document.text.clone()));
+        source.push(document.source.clone());
+        url.push(document.url.clone());
+        metadata.push(json);
         self.bytes += size + 64;
-        metadata.append_option(json);
-        if self.bytes >= BATCH_BYTES {
-            self.encode()?;
-            if self.writer.in_progress_size() >= GROUP_BYTES {
-                self.writer.flush().map_err(to_io)?;
-            }
+        if self.bytes >= GROUP_BYTES { self.encode().map_err(to_io) } else { Ok(()) }
+    }
+
+    /// Writes the collected rows as a row group.
+    fn encode(&mut self) -> Result<(), ParquetError> {
+        self.bytes = 0;
+        let mut group = self.writer.next_row_group()?;
+        for column in &mut self.columns {
+            let Strings { values, present } = std::mem::take(column);
+            let Some(mut writer) = group.next_column()? else { break };
+            writer.typed::<ByteArrayType>().write_batch(&values, Some(&present), None)?;
+            writer.close()?;
         }
+        group.close()?;
         Ok(())
     }
 
-    fn encode(&mut self) -> io::Result<()> {
-        self.bytes = 0;
-        let arrays = self.columns.each_mut().map(|column| Arc::new(column.finish()) as _);
-        let batch = RecordBatch::try_new(Arc::clone(&self.schema), arrays.to_vec());
-        let batch = batch.map_err(|error| to_io(error.into()))?;
-        self.writer.write(&batch).map_err(to_io)
-    }
-
     pub(super) fn finish(mut self) -> io::Result<AtomicFile> {
-        self.encode()?;
+        if self.bytes > 0 {
+            self.encode().map_err(to_io)?;
+        }
         self.writer.into_inner().map_err(to_io)
     }
 }
