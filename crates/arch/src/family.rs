@@ -37,7 +37,12 @@ impl ModelConfig {
             }
             ModelType::Qwen3Moe => {
                 (c.qk_norm, c.head_dim) = (QkNorm::Head, 128);
-                c.moe = Some(Moe { num_experts: 128, num_experts_per_tok: 8, ..experts() });
+                c.moe = Some(Moe {
+                    num_experts: 128,
+                    num_experts_per_tok: 8,
+                    norm_topk_prob: false,
+                    ..experts()
+                });
             }
             ModelType::DeepseekV3 => deepseek(c),
             ModelType::GptOss => gpt_oss(c),

@@ -26,6 +26,7 @@ pub fn fuzz_config(bytes: &[u8]) {
     assert_eq!(listed as u64, count::parameters(&config).total());
     let batch = memory::Training {
         micro_batch_size: usize::MAX,
+        global_batch_size: usize::MAX,
         sequence_length: usize::MAX,
         bf16: true,
         recompute: memory::Recompute::None,

@@ -125,30 +125,18 @@ pub fn out_of_range(config: &ModelConfig, length: usize) -> Option<String> {
             "sequences of {length} tokens, but positions are learned vectors and there are \
              max_position_embeddings = {trained} of them: shorten the sequences or learn more positions"
         )),
-        PositionEmbedding::Rope if length > reach(c) => {
+        PositionEmbedding::Rope if length > trained => {
             let fix = match &c.rope_scaling {
                 None => "set rope_scaling, or train for the length with a larger rope_theta",
-                Some(_) => "raise rope_scaling.factor",
+                Some(_) => "raise both, it and rope_scaling.factor",
             };
             Some(format!(
-                "sequences of {length} tokens, but max_position_embeddings = {trained} and positions from {} on are \
-                 out of the trained range: {fix}",
-                reach(c)
+                "sequences of {length} tokens, but max_position_embeddings = {trained} and positions from {trained} on are \
+                 out of the trained range: {fix}"
             ))
         }
         // ALiBi falls off linearly and no positions cannot run out.
         _ => None,
-    }
-}
-
-/// Positions that RoPE reaches. With an original length `max_position_embeddings` is what scaling leads to, without one
-/// it is what it starts from.
-fn reach(c: &ModelConfig) -> usize {
-    match &c.rope_scaling {
-        Some(scaling) if scaling.original_max_position_embeddings.is_none() => {
-            (c.max_position_embeddings as f64 * scaling.factor) as usize
-        }
-        _ => c.max_position_embeddings,
     }
 }
 
@@ -269,7 +257,7 @@ mod tests {
             high_freq_factor: None,
         };
         let scaled = ModelConfig { rope_scaling: Some(linear.clone()), ..plain.clone() };
-        assert!(says(&scaled, 2048).is_empty() && says(&scaled, 2049).contains("rope_scaling.factor"));
+        assert!(says(&scaled, 512).is_empty() && says(&scaled, 513).contains("rope_scaling.factor"));
         let said = RopeScaling { original_max_position_embeddings: Some(128), ..linear };
         let scaled = ModelConfig { rope_scaling: Some(said), ..plain.clone() };
         assert!(says(&scaled, 512).is_empty() && !says(&scaled, 513).is_empty());

@@ -9,8 +9,8 @@
 //! | gradients | 4·N · gradient_buffers |
 //! | optimizer | 8·N (AdamW's two moments) |
 //! | activations | n·(kept + (L−1)·kept_again), see below |
-//! | activation gradients | n·max(4·d + 2·a·I, 8·d + a·d): the stream's and the MLP's, or those of the last norm |
-//! | workspaces | 4·R·V logits, R = max(512, 2²²/V) rows but at most n; a packed operand, min(32 MiB, a·V·d); sums beside bf16 results, 4·n·min(d, 1024); shares of the queries' gradients, 4·S·n·H·d_h, S = min(8, 24/(K·micro_batch_size)); threads · 2 MiB, RoPE tables 4·P·d_h, program 24 MiB |
+//! | activation gradients | n·max(4·d + 2·a·I, 8·d + a·d): the stream's and the MLP's, or those of the last norm; or the last block's attention's, where that is more |
+//! | workspaces | 4·R·V logits, R = max(512, 2²²/V) rows but at most n; a packed operand, min(32 MiB, a·V·d); sums beside bf16 results, 4·n·min(d, 1024); shares of the queries' gradients, 4·S·n·H·d_h, S = min(8, 24/(K·micro_batch_size)); threads · 2 MiB, RoPE tables 4·P·d_r (twice with a local base), program 24 MiB; three global batches, 48 a position |
 //!
 //! A block keeps 8·d + 4·H + a·(2·d + 2·(H+K)·d_h + 3·I) per token. Where backward computes things again, every block
 //! but the last keeps less: 8·d + 2·a·I with `attention` (the stream before attention and MLP, gate|up), 4·d with
@@ -18,7 +18,7 @@
 //! norms of queries and keys q|k|v once more, latents (4 + a) times their width, experts 2·a·I for each that serves a
 //! token, and routes. Rows on their way to experts and back are workspace.
 
-use crate::config::{ModelConfig, NormPlacement, QkNorm};
+use crate::config::{ModelConfig, NormPlacement, PositionEmbedding, QkNorm};
 use crate::count;
 use serde::Serialize;
 
@@ -28,6 +28,9 @@ mod coefficients {
     pub(super) const LOGITS: u64 = 4 << 20;
     /// The fewest rows of logits that exist at one time, but for smaller batches.
     pub(super) const LOSS_ROWS: u64 = 512;
+    /// Bytes per position of global batches: tokens, labels, segments and positions of three, one trained on, one ready,
+    /// one being read.
+    pub(super) const BATCHES: u64 = 3 * 16;
     /// Packed bytes of one operand that exist at one time.
     pub(super) const PACKED: u64 = 32 << 20;
     /// Columns of fp32 sums beside a bf16 result.
@@ -62,6 +65,8 @@ smolt_run::recipe! {
 pub struct Training {
     /// Sequences in a leaf.
     pub micro_batch_size: usize,
+    /// Sequences in a global batch.
+    pub global_batch_size: usize,
     /// Tokens per sequence.
     pub sequence_length: usize,
     /// Activations and operands in bf16 instead of fp32.
@@ -248,11 +253,18 @@ fn workspaces(c: &ModelConfig, training: &Training) -> u64 {
     let parts = (c.num_key_value_heads as u64).saturating_mul(training.micro_batch_size as u64).max(1);
     let strips = coefficients::ATTENTION_TASKS.div_ceil(parts).min(coefficients::STRIPS);
     let queries = n.saturating_mul(4 * strips * (c.num_attention_heads * c.head_dim) as u64);
-    let rope = 4 * (c.max_position_embeddings * c.head_dim) as u64;
+    let tables = match c.position_embedding {
+        PositionEmbedding::Rope => 1 + u64::from(c.rope_local_base_freq.is_some()),
+        _ => 0,
+    };
+    let rope = 4 * tables * (c.max_position_embeddings * c.rotary_dim()) as u64;
     let scratch = coefficients::SCRATCH_PER_THREAD.saturating_mul(training.threads as u64);
     let experts = n.saturating_mul(dispatched(c, stored));
+    let batches = (training.global_batch_size as u64)
+        .saturating_mul(training.sequence_length as u64)
+        .saturating_mul(coefficients::BATCHES);
     let fixed = logits + packed + rope + coefficients::PROGRAM;
-    [sums, queries, scratch, experts].into_iter().fold(fixed, u64::saturating_add)
+    [sums, queries, scratch, experts, batches].into_iter().fold(fixed, u64::saturating_add)
 }
 
 #[cfg(test)]
@@ -261,6 +273,7 @@ mod tests {
 
     const BATCH: Training = Training {
         micro_batch_size: 16,
+        global_batch_size: 16,
         sequence_length: 256,
         bf16: false,
         recompute: Recompute::None,

@@ -35,6 +35,8 @@ fn dense() -> Vec<(&'static str, ModelConfig, u64)> {
     let gemma3 = json!({"head_dim": 256, "sliding_window": 512, "sliding_window_pattern": 6});
     let gemma2 = json!({"head_dim": 256, "sliding_window": 4096});
     let mistral = json!({"sliding_window": 4096, "tie_word_embeddings": false});
+    let qwen25 = json!({"tie_word_embeddings": true, "use_mrope": false, "use_sliding_window": false,
+        "sliding_window": 32_768, "max_window_layers": 24, "rope_theta": 1e6});
     let olmo2 = json!({"tie_word_embeddings": false, "rope_theta": 5e5});
     vec![
         ("Llama-3.2-1B", config("llama", [2048, 8192, 16, 32, 8, 128_256, 131_072], llama3), 1_235_814_400),
@@ -42,7 +44,7 @@ fn dense() -> Vec<(&'static str, ModelConfig, u64)> {
         ("SmolLM2-1.7B", config("llama", [2048, 8192, 24, 32, 32, 49_152, 8192], tied()), 1_711_376_384),
         ("SmolLM3-3B", config("smollm3", [2048, 11_008, 36, 16, 4, 128_256, 65_536], tied()), 3_075_098_624),
         ("Qwen3-0.6B", config("qwen3", [1024, 3072, 28, 16, 8, 151_936, 40_960], qwen3), 596_049_920),
-        ("Qwen2.5-0.5B", config("qwen2", [896, 4864, 24, 14, 2, 151_936, 32_768], tied()), 494_032_768),
+        ("Qwen2.5-0.5B", config("qwen2", [896, 4864, 24, 14, 2, 151_936, 32_768], qwen25), 494_032_768),
         (
             "Mistral-7B-v0.1",
             config("mistral", [4096, 14_336, 32, 32, 8, 32_000, 32_768], mistral),

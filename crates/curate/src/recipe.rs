@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use smolt_run::recipe::Document as Table;
+use smolt_run::recipe::{Document as Table, FormatVersion};
 use smolt_store::Address;
 
 smolt_run::recipe! {
     /// A curation: documents in, documents out, and why each of the others was left out.
     pub struct Curation {
         /// Version of this file's format.
-        pub format_version: u32 = 1,
+        pub format_version: FormatVersion = FormatVersion,
         /// Its name; the default folder of its results is runs/NAME.
         pub name: String,
         /// Where documents come from.

@@ -75,7 +75,11 @@ pub enum DatasetError {
 
 impl ExitKind for DatasetError {
     fn exit(&self) -> Exit {
-        Exit::BadInput
+        match self {
+            DatasetError::Store { source, .. } => source.exit(),
+            DatasetError::Data { source, .. } => source.exit(),
+            DatasetError::Absent { .. } => Exit::BadInput,
+        }
     }
 }
 

@@ -159,7 +159,10 @@ pub enum EvaluateError {
 
 impl smolt_run::error::ExitKind for EvaluateError {
     fn exit(&self) -> smolt_run::error::Exit {
-        smolt_run::error::Exit::BadInput
+        match self {
+            EvaluateError::Model { source, .. } => source.exit(),
+            _ => smolt_run::error::Exit::BadInput,
+        }
     }
 }
 

@@ -29,6 +29,12 @@ pub struct ModelRecord {
     pub hash: String,
     /// Of the tokenizer.
     pub tokenizer_hash: String,
+    /// Of config.json, which says what the weights compute.
+    #[serde(default)]
+    pub config_hash: Option<String>,
+    /// Of the chat template, where there is one.
+    #[serde(default)]
+    pub template_hash: Option<String>,
     /// fp32 or bf16.
     pub precision: String,
     /// Most tokens of a prompt with its answer.
@@ -67,6 +73,18 @@ pub struct TaskResult {
     pub standing: Standing,
     /// Wall time.
     pub seconds: f64,
+}
+
+impl ModelRecord {
+    /// Whether this is the same model in the same precision: what it answers to a text is the same. Of older records
+    /// nothing is known but the weights.
+    pub fn is(&self, other: &ModelRecord) -> bool {
+        let agree = |a: &Option<String>, b: &Option<String>| a.is_none() || b.is_none() || a == b;
+        self.hash == other.hash
+            && self.precision == other.precision
+            && self.tokenizer_hash == other.tokenizer_hash
+            && agree(&self.config_hash, &other.config_hash)
+    }
 }
 
 impl TaskResult {

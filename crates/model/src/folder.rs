@@ -3,6 +3,7 @@
 use crate::safetensors::{self, File, Store};
 use crate::{Transformer, init, storage};
 use smolt_arch::ModelConfig;
+use smolt_arch::parameters::{Part, Slot, groups};
 use smolt_tensor::tape::View;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -50,15 +51,22 @@ impl Loaded {
         Loaded { model, weights }
     }
 
+    /// A model whose weights are zero, to be filled.
+    pub fn blank(config: ModelConfig) -> Loaded {
+        let model = Transformer::new(config);
+        let weights = smolt_tensor::memory::zeros(model.layout().len());
+        Loaded { model, weights }
+    }
+
     /// Loads `dir`, every tensor checked against the configuration.
     pub fn load(dir: &Path) -> Result<Loaded, Error> {
-        let model = Transformer::new(ModelConfig::load(&dir.join("config.json"))?);
+        let config = ModelConfig::load(&dir.join("config.json"))?;
         let shards = Shards::open(dir)?;
         // Every tensor first, so that a configuration that lies cannot make us allocate more than the files hold.
-        for view in model.layout().views() {
-            shards.file(&view.name).check(&view.name, &view.shape)?;
+        for tensor in groups(&config).iter().flat_map(|group| &group.tensors) {
+            shards.file(&tensor.name).check(&tensor.name, &tensor.shape)?;
         }
-        let mut weights = smolt_tensor::memory::zeros(model.layout().len());
+        let Loaded { model, mut weights } = Loaded::blank(config);
         for (tensor, view) in storage::tensors(&model) {
             let part = &mut weights[view.range.clone()];
             shards.file(&view.name).read_f32(&view.name, &view.shape, part)?;
@@ -99,9 +107,20 @@ pub fn save(dir: &Path, model: &Transformer, weights: &[f32], store: Store) -> R
     });
     smolt_run::atomic::write(&dir.join("config.json"), text.as_bytes())?;
     let given: Vec<_> = tensors(model, weights).collect();
-    let tensors: Vec<safetensors::Tensor<'_>> =
-        given.iter().map(|(view, data)| (view.name.as_str(), view.shape.as_slice(), &data[..])).collect();
-    Ok(safetensors::write(&dir.join("model.safetensors"), &tensors, store)?)
+    let stores = model.groups().iter().flat_map(|group| {
+        let store = match group.slot {
+            // It moves in steps that bf16 has no numbers for, and transformers keeps it in fp32 too.
+            Slot::Layer(_, Part::SelectionBias) => Store::F32,
+            _ => store,
+        };
+        group.tensors.iter().map(move |_| store)
+    });
+    let tensors: Vec<safetensors::Tensor<'_>> = given
+        .iter()
+        .zip(stores)
+        .map(|((view, data), store)| (view.name.as_str(), view.shape.as_slice(), &data[..], store))
+        .collect();
+    Ok(safetensors::write(&dir.join("model.safetensors"), &tensors)?)
 }
 
 /// The safetensors files of a folder and which tensor lies in which.

@@ -2,7 +2,7 @@
 //! before anything is allocated; writing is streaming, atomic and in a fixed order.
 
 use memmap2::Mmap;
-use safetensors::tensor::TensorView;
+use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensors};
 use smolt_run::error::FileError;
 use std::collections::BTreeMap;
@@ -42,6 +42,9 @@ pub enum Error {
 pub struct File {
     path: PathBuf,
     bytes: Bytes,
+    metadata: Metadata,
+    /// Where the tensors begin.
+    start: usize,
 }
 
 enum Bytes {
@@ -68,58 +71,59 @@ impl File {
         // SAFETY: the map is read-only; a file changed underneath us yields wrong numbers, not memory faults,
         // short of truncation, which checkpoints never do in place.
         let map = unsafe { Mmap::map(&file) }.map_err(io)?;
-        File { path: path.to_path_buf(), bytes: Bytes::Mapped(map) }.checked()
+        File::checked(path, Bytes::Mapped(map))
     }
 
     /// The same from memory; `path` names it in errors.
     pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<File, Error> {
-        File { path: path.to_path_buf(), bytes: Bytes::Owned(bytes) }.checked()
+        File::checked(path, Bytes::Owned(bytes))
     }
 
-    fn checked(self) -> Result<File, Error> {
-        let Some((header, rest)) = self.bytes.split_first_chunk::<8>() else {
-            return Err(self.invalid("it is shorter than 8 bytes".into()));
+    fn checked(path: &Path, bytes: Bytes) -> Result<File, Error> {
+        let invalid = |reason: String| Error::Invalid { path: path.to_path_buf(), reason };
+        let Some((header, rest)) = bytes.split_first_chunk::<8>() else {
+            return Err(invalid("it is shorter than 8 bytes".into()));
         };
         let claimed = u64::from_le_bytes(*header);
         if claimed > MAX_HEADER || claimed > rest.len() as u64 {
-            let reason = format!("its header claims {claimed} bytes, the file has {}", self.bytes.len());
-            return Err(self.invalid(reason));
+            let reason = format!("its header claims {claimed} bytes, the file has {}", bytes.len());
+            return Err(invalid(reason));
         }
-        self.tensors()?;
-        Ok(self)
+        // Every tensor lies in the file, and is as long as its shape says.
+        let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| invalid(e.to_string()))?;
+        Ok(File { path: path.to_path_buf(), metadata, start: 8 + header, bytes })
     }
 
-    fn invalid(&self, reason: String) -> Error {
-        Error::Invalid { path: self.path.clone(), reason }
-    }
-
-    fn tensors(&self) -> Result<SafeTensors<'_>, Error> {
-        SafeTensors::deserialize(&self.bytes).map_err(|e| self.invalid(e.to_string()))
+    fn wrong(&self, name: &str, reason: String) -> Error {
+        Error::Tensor { path: self.path.clone(), name: name.to_string(), reason }
     }
 
     /// Names and shapes of all tensors, in order of name.
-    pub fn shapes(&self) -> Result<BTreeMap<String, Vec<usize>>, Error> {
-        Ok(self.tensors()?.iter().map(|(name, view)| (name.to_string(), view.shape().to_vec())).collect())
+    pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
+        self.metadata.tensors().into_iter().map(|(name, info)| (name, info.shape.clone())).collect()
+    }
+
+    fn tensor(&self, name: &str) -> Result<(&TensorInfo, &[u8]), Error> {
+        let missing = || self.wrong(name, "missing from the file".into());
+        let info = self.metadata.info(name).ok_or_else(missing)?;
+        let (from, to) = info.data_offsets;
+        let data = self.bytes[self.start..].get(from..to).ok_or_else(missing)?;
+        Ok((info, data))
     }
 
     /// Checks that the file holds a floating-point tensor `name` of `shape`.
     pub fn check(&self, name: &str, shape: &[usize]) -> Result<(), Error> {
-        self.floats(&self.tensors()?, name, shape).map(drop)
+        self.floats(name, shape).map(drop)
     }
 
-    fn floats<'a>(
-        &self,
-        tensors: &SafeTensors<'a>,
-        name: &str,
-        shape: &[usize],
-    ) -> Result<TensorView<'a>, Error> {
-        let wrong = |reason| Error::Tensor { path: self.path.clone(), name: name.to_string(), reason };
-        let view = tensors.tensor(name).map_err(|_| wrong("missing from the file".into()))?;
-        if view.shape() != shape {
-            return Err(wrong(format!("has shape {:?}, the configuration needs {shape:?}", view.shape())));
+    fn floats(&self, name: &str, shape: &[usize]) -> Result<(Dtype, &[u8]), Error> {
+        let (info, data) = self.tensor(name)?;
+        let wrong = |reason| self.wrong(name, reason);
+        if info.shape != shape {
+            return Err(wrong(format!("has shape {:?}, the configuration needs {shape:?}", info.shape)));
         }
-        match view.dtype() {
-            Dtype::F32 | Dtype::BF16 | Dtype::F16 => Ok(view),
+        match info.dtype {
+            dtype @ (Dtype::F32 | Dtype::BF16 | Dtype::F16) => Ok((dtype, data)),
             other => Err(wrong(format!("has dtype {other:?}; F32, BF16 and F16 are supported"))),
         }
     }
@@ -130,9 +134,8 @@ impl File {
     /// When `out` has another length than `shape` (a caller bug).
     pub fn read_f32(&self, name: &str, shape: &[usize], out: &mut [f32]) -> Result<(), Error> {
         assert_eq!(shape.iter().product::<usize>(), out.len(), "shape and buffer belong together");
-        let view = self.floats(&self.tensors()?, name, shape)?;
-        let data = view.data();
-        match view.dtype() {
+        let (dtype, data) = self.floats(name, shape)?;
+        match dtype {
             Dtype::BF16 => fill(out, data, |b| half::bf16::from_le_bytes(b).to_f32()),
             Dtype::F16 => fill(out, data, |b| half::f16::from_le_bytes(b).to_f32()),
             _ => fill(out, data, f32::from_le_bytes),
@@ -142,17 +145,15 @@ impl File {
 
     /// An integer tensor (I64, I32 or U32), widened.
     pub fn read_i64(&self, name: &str) -> Result<Vec<i64>, Error> {
-        let wrong = |reason| Error::Tensor { path: self.path.clone(), name: name.to_string(), reason };
-        let tensors = self.tensors()?;
-        let view = tensors.tensor(name).map_err(|_| wrong("missing from the file".into()))?;
-        let wide: fn(&[u8]) -> i64 = match view.dtype() {
+        let (info, data) = self.tensor(name)?;
+        let wide: fn(&[u8]) -> i64 = match info.dtype {
             Dtype::I64 => |b| b.try_into().map(i64::from_le_bytes).unwrap_or_default(),
             Dtype::I32 => |b| b.try_into().map(i32::from_le_bytes).unwrap_or_default().into(),
             Dtype::U32 => |b| b.try_into().map(u32::from_le_bytes).unwrap_or_default().into(),
-            other => return Err(wrong(format!("has dtype {other:?}, not an integer"))),
+            other => return Err(self.wrong(name, format!("has dtype {other:?}, not an integer"))),
         };
-        let size = view.data().len() / view.shape().iter().product::<usize>().max(1);
-        Ok(view.data().chunks_exact(size.max(1)).map(wide).collect())
+        let size = data.len() / info.shape.iter().product::<usize>().max(1);
+        Ok(data.chunks_exact(size.max(1)).map(wide).collect())
     }
 }
 
@@ -172,19 +173,19 @@ pub enum Store {
     Bf16,
 }
 
-/// A tensor to write: name, shape and fp32 data.
-pub type Tensor<'a> = (&'a str, &'a [usize], &'a [f32]);
+/// A tensor to write: name, shape, fp32 data and how they are stored.
+pub type Tensor<'a> = (&'a str, &'a [usize], &'a [f32], Store);
 
 /// Writes `tensors` in the given order, atomically.
-pub fn write(path: &Path, tensors: &[Tensor<'_>], store: Store) -> Result<(), Error> {
-    let (dtype, size) = match store {
-        Store::F32 => ("F32", 4),
-        Store::Bf16 => ("BF16", 2),
-    };
+pub fn write(path: &Path, tensors: &[Tensor<'_>]) -> Result<(), Error> {
     let mut header = serde_json::Map::new();
     header.insert("__metadata__".into(), serde_json::json!({"format": "pt"}));
     let mut at = 0;
-    for (name, shape, data) in tensors {
+    for (name, shape, data, store) in tensors {
+        let (dtype, size) = match store {
+            Store::F32 => ("F32", 4),
+            Store::Bf16 => ("BF16", 2),
+        };
         let end = at + data.len() * size;
         let entry = serde_json::json!({"dtype": dtype, "shape": shape, "data_offsets": [at, end]});
         header.insert((*name).to_string(), entry);
@@ -195,7 +196,7 @@ pub fn write(path: &Path, tensors: &[Tensor<'_>], store: Store) -> Result<(), Er
     Ok(smolt_run::atomic::write_with(path, |w| {
         w.write_all(&(header.len() as u64).to_le_bytes())?;
         w.write_all(&header)?;
-        tensors.iter().try_for_each(|(_, _, data)| write_data(w, data, store))
+        tensors.iter().try_for_each(|(_, _, data, store)| write_data(w, data, *store))
     })?)
 }
 
@@ -218,8 +219,7 @@ fn write_data(w: &mut dyn Write, data: &[f32], store: Store) -> io::Result<()> {
 #[doc(hidden)]
 pub fn fuzz_safetensors(bytes: &[u8]) {
     let Ok(file) = File::from_bytes(Path::new("fuzz.safetensors"), bytes.to_vec()) else { return };
-    let Ok(shapes) = file.shapes() else { return };
-    for (name, shape) in shapes {
+    for (name, shape) in file.shapes() {
         let _ = file.read_i64(&name);
         if file.check(&name, &shape).is_ok() {
             // A checked tensor of floats lies in the file, so its size is bounded by the file's.

@@ -69,6 +69,7 @@ fn every_architecture_recomputes_the_same_bits_and_keeps_what_was_predicted() {
             for recompute in SETTINGS {
                 let mut pass = loaded.model.training_pass(128, precision, 0.0, recompute);
                 let size = Training {
+                    global_batch_size: 0,
                     micro_batch_size: 2,
                     sequence_length: 64,
                     bf16,
@@ -105,6 +106,7 @@ fn the_slab_is_as_large_as_predicted() {
         for (precision, bf16) in [(Precision::Fp32, false), (Precision::Bf16, true)] {
             for recompute in SETTINGS {
                 let size = Training {
+                    global_batch_size: 0,
                     micro_batch_size: 4,
                     sequence_length: 64,
                     bf16,

@@ -21,6 +21,19 @@ pub fn write_with(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<(
     file.commit()
 }
 
+/// How temporary files are made: under names that start with `.tmp-`, which a resumed run removes.
+pub fn temporary_files() -> tempfile::Builder<'static, 'static> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".tmp-");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // The umask applies, as for any new file; tempfile's own default (0600) would lock out the user's group.
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    builder
+}
+
 /// A file that is written over some time and appears under its name at [`AtomicFile::commit`]; dropped before that, it
 /// leaves nothing.
 pub struct AtomicFile {
@@ -31,15 +44,8 @@ pub struct AtomicFile {
 impl AtomicFile {
     /// Creates a temporary file beside `path`.
     pub fn create(path: &Path) -> Result<Self, FileError> {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".tmp-");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            // The umask applies, as for any new file; tempfile's own default (0600) would lock out the user's group.
-            builder.permissions(fs::Permissions::from_mode(0o666));
-        }
-        let file = builder.tempfile_in(parent(path)).map_err(|source| FileError::writing(path, source))?;
+        let file =
+            temporary_files().tempfile_in(parent(path)).map_err(|source| FileError::writing(path, source))?;
         Ok(Self { path: path.to_owned(), out: BufWriter::with_capacity(1 << 16, file) })
     }
 
@@ -116,7 +122,8 @@ fn sync_tree(folder: &Path) -> io::Result<()> {
     sync_dir(folder)
 }
 
-fn parent(path: &Path) -> &Path {
+/// The folder that holds `path`.
+pub fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),

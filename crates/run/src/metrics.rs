@@ -90,10 +90,10 @@ fn line(record: &impl Serialize) -> io::Result<Vec<u8>> {
     Ok(format!("{{\"format_version\":{FORMAT_VERSION}{comma}{fields}\n").into_bytes())
 }
 
-/// Length of the leading part whose lines are whole JSON objects that `keep` accepts.
+/// Length of the leading part whose lines `keep` accepts, up to the last whole JSON object of it.
 fn kept_bytes(file: &File, keep: impl Fn(&Value) -> bool) -> io::Result<u64> {
     let mut reader = BufReader::new(file);
-    let mut kept = 0;
+    let (mut kept, mut at) = (0, 0);
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -101,9 +101,12 @@ fn kept_bytes(file: &File, keep: impl Fn(&Value) -> bool) -> io::Result<u64> {
         if line.last() != Some(&b'\n') {
             return Ok(kept);
         }
+        at += read;
         match serde_json::from_slice::<Value>(&line) {
-            Ok(value) if value.is_object() && keep(&value) => kept += read,
-            _ => return Ok(kept),
+            Ok(value) if value.is_object() && keep(&value) => kept = at,
+            Ok(value) if value.is_object() => return Ok(kept),
+            // Damage among whole lines costs itself, not what follows.
+            _ => {}
         }
     }
 }
@@ -153,6 +156,17 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), text);
         JsonlWriter::create(&path).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "");
+    }
+
+    #[test]
+    fn damage_among_whole_lines_costs_itself_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.jsonl");
+        write_steps(&mut JsonlWriter::create(&path).unwrap(), 1..=9);
+        let text = fs::read_to_string(&path).unwrap().replace("\"step\":4,", "\"ste\0");
+        fs::write(&path, text).unwrap();
+        JsonlWriter::open_at(&path, "step", 7).unwrap();
+        assert_eq!(steps(&path), [1, 2, 3, 5, 6, 7]);
     }
 
     proptest! {

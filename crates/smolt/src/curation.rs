@@ -1,6 +1,6 @@
 //! A curation with a progress bar, and its report as tables: for the command and for the pipeline's step.
 
-use crate::output::{self, thousands};
+use crate::output::{self, note, thousands};
 use smolt_curate::engine::{self, Event, Options, Report, Tally};
 use smolt_curate::recipe::Curation;
 use smolt_run::error::Failure;
@@ -19,7 +19,7 @@ pub(crate) fn run(recipe: &Curation, options: &Options, quiet: bool) -> Result<R
     let report = engine::run(recipe, options, &tell)?;
     if !quiet {
         for finding in &report.findings {
-            eprintln!(
+            note!(
                 "warning: {} rejects {:.0} % of {} ({} of {} documents), but {:.1} % of all others",
                 finding.step,
                 finding.share * 100.0,
@@ -33,11 +33,7 @@ pub(crate) fn run(recipe: &Curation, options: &Options, quiet: bool) -> Result<R
         if unreadable > 0 {
             let each = |(problem, count): (&String, &u64)| format!("{} {problem}", thousands(*count));
             let problems: Vec<String> = report.total.unreadable.iter().map(each).collect();
-            eprintln!(
-                "warning: {} records could not be read: {}",
-                thousands(unreadable),
-                problems.join(", ")
-            );
+            note!("warning: {} records could not be read: {}", thousands(unreadable), problems.join(", "));
         }
     }
     Ok(report)

@@ -19,6 +19,7 @@ use smolt_eval::stats::{Score, subset};
 use smolt_eval::task::pose::{Item, pose};
 use smolt_eval::task::{Formulation, Task};
 use smolt_run::error::{Failure, FileError};
+use smolt_run::folder::RunFolder;
 use smolt_run::progress::Progress;
 use smolt_run::{hash, resources, signal};
 use smolt_tensor::Cpu;
@@ -150,6 +151,8 @@ impl Held {
 /// Asks everything of one model. A signal ends it after the task in hand; what was answered until then is kept.
 pub(crate) fn ask_all(job: &Job, tasks: &[Prepared], subject: Subject<'_>) -> Result<Results, Failure> {
     let Subject { model, record, machine } = subject;
+    // Two that write the same results would lose each other's.
+    let _folder = job.out.as_deref().map(|out| RunFolder::create_or_resume(out, true)).transpose()?;
     let mut results = Results {
         format_version: record::FORMAT_VERSION,
         smolt: env!("CARGO_PKG_VERSION").into(),
@@ -353,13 +356,19 @@ fn describe(folder: &ModelFolder) -> Result<ModelRecord, Failure> {
     Ok(ModelRecord {
         path: folder.path.display().to_string(),
         hash: weights_hash(&folder.path)?,
+        config_hash: file_hash(&folder.path.join("config.json"))?,
+        template_hash: file_hash(&folder.path.join("chat_template.jinja"))?,
         tokenizer_hash: folder.tokenizer.hash().to_owned(),
         precision: String::new(),
         context_length: config.max_position_embeddings,
-        parameters: Some(folder.loaded.weights.len() as u64),
+        parameters: Some(folder.loaded.model.layout().count() as u64),
         step,
         tokens_seen: None,
     })
+}
+
+fn file_hash(path: &Path) -> Result<Option<String>, FileError> {
+    if path.exists() { hash::file(path).map(Some) } else { Ok(None) }
 }
 
 /// Of all files of weights, in order of name.
@@ -380,15 +389,17 @@ fn kept(out: &Path, model: &ModelRecord) -> Result<Option<Results>, Failure> {
     if !out.join(record::RESULTS).exists() {
         return Ok(None);
     }
-    let results = record::read_results(out)?;
-    let same = results.model.hash == model.hash && results.model.precision == model.precision;
-    if !same {
+    let mut results = record::read_results(out)?;
+    if !results.model.is(model) {
         return Err(Failure::bad_input(format!(
             "{} holds results of another model ({}, {}); give another --out",
             out.display(),
             results.model.path,
             results.model.precision
         )));
+    }
+    if results.model.template_hash != model.template_hash {
+        results.tasks.retain(|task| !task.how.chat);
     }
     Ok(Some(results))
 }

@@ -76,7 +76,7 @@ fn main() -> ExitCode {
         Command::Bench(action) => commands::bench::run(action),
     };
     outcome.unwrap_or_else(|failure| {
-        eprintln!("error: {failure}");
+        output::note!("error: {failure}");
         ExitCode::from(failure.exit.code())
     })
 }

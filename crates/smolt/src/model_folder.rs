@@ -53,7 +53,7 @@ impl ModelFolder {
         Encoder { tokenizer: &self.tokenizer, template, end_tokens: self.stop_tokens() }
     }
 
-    /// Room for `slots` sequences of up to `capacity` tokens.
+    /// Room for `slots` sequences of up to `capacity` tokens, fewer where half of the memory would not hold them.
     pub(crate) fn decoder<'a>(
         &'a self,
         cpu: &'a Cpu,
@@ -61,6 +61,11 @@ impl ModelFolder {
         slots: usize,
         capacity: usize,
     ) -> Decoder<'a> {
+        let config = self.loaded.model.config();
+        let each = 4 * config.num_hidden_layers as u64 * smolt_arch::count::cached_per_token(config);
+        let most = smolt_run::resources::memory_limit().map_or(u64::MAX, |limit| limit / 2);
+        let fits = most / each.saturating_mul(slots as u64).max(1);
+        let capacity = capacity.min(usize::try_from(fits).unwrap_or(usize::MAX));
         Decoder::new(cpu, &self.loaded.model, &self.loaded.weights, precision, slots, capacity)
     }
 }

@@ -11,11 +11,11 @@ use std::path::Path;
 
 /// Two recipes over a base, and a pipeline that makes their data.
 fn folder(dir: &Path) {
-    let data = dir.join("data-of-it");
+    let data = dir.join("runs/data-of-it");
     let pipeline = fs::read_to_string(repository("recipes/toy/data.toml")).unwrap();
     let pipeline = pipeline.replace("vocab_size = 2048", "vocab_size = 300");
-    let name = format!("name = \"{}\"", data.display());
-    fs::write(dir.join("toys/data.toml"), pipeline.replace("name = \"toy-data\"", &name)).unwrap();
+    let pipeline = pipeline.replace("name = \"toy-data\"", "name = \"data-of-it\"");
+    fs::write(dir.join("toys/data.toml"), pipeline).unwrap();
     let base = format!(
         r#"
         [model]
@@ -47,7 +47,7 @@ fn folder(dir: &Path) {
 
 fn ablate(dir: &Path, more: &[&str]) -> Ran {
     let mut command = smolt();
-    command.arg("ablate").arg(dir.join("toys")).arg("--out").arg(dir.join("out")).args(more);
+    command.current_dir(dir).arg("ablate").arg(dir.join("toys")).arg("--out").arg(dir.join("out")).args(more);
     Ran::of(command)
 }
 

@@ -311,6 +311,15 @@ fn pipelines() {
     let export = |from: &str| format!("[[step]]\nname = \"a\"\nkind = \"export\"\nmodel = \"{from}\"\n");
     assert_snapshot!("unknown_step", pipeline(&export("@b")));
     assert_snapshot!("a_step_that_needs_itself", pipeline(&export("@a")));
+    let named = place.write("q.toml", "name = \"../q\"\n[[step]]\nname = \"a\"\nkind = \"corpus\"\n");
+    let error = place.fails(&format!("run {}", named.display()));
+    assert!(error.contains("name \"../q\": use letters"), "{error}");
+    let version = pipeline("format_version = 2\n[[step]]\nname = \"a\"\nkind = \"corpus\"\n");
+    assert!(version.contains("`format_version` must be 1"), "{version}");
+    let shard = "[[step]]\nname = \"a\"\nkind = \"tokenize\"\ntokenizer = \"t\"\n[[step.documents]]\n\
+                 name = \"../b\"\ninputs = [\"c\"]\n";
+    let error = pipeline(shard);
+    assert!(error.contains("name \"../b\": use letters"), "{error}");
     assert_snapshot!("two_steps_of_one_name", pipeline(&format!("{0}{0}", export("m"))));
     assert_snapshot!("a_step_outside_the_folder", pipeline("[[step]]\nname = \"../a\"\nkind = \"corpus\"\n"));
     let line = "run REPO/recipes/first-light/pipeline.toml --out DIR/out";

@@ -158,6 +158,32 @@ fn what_is_known_is_not_asked_again_and_other_models_are_refused() {
 }
 
 #[test]
+fn a_changed_template_asks_chats_again_and_a_changed_configuration_is_another_model() {
+    let model = place().join("changed");
+    std::fs::create_dir(&model).unwrap();
+    for entry in std::fs::read_dir(place().join("one/checkpoints/step-4")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, model.join(path.file_name().unwrap())).unwrap();
+    }
+    let template = |text: &str| std::fs::write(model.join("chat_template.jinja"), text).unwrap();
+    template("{% for m in messages %}{{ m.content }}\n{% endfor %}");
+    let ask =
+        |more: &[&str]| quiz("changed", &[&["--formulation", "cloze", "--out", "templates"], more].concat());
+    let hash = || results("templates")["model"]["template_hash"].clone();
+    ask(&["--chat"]).success();
+    let first = (hash(), results("templates")["tasks"][0]["seconds"].clone());
+    ask(&["--chat"]).success();
+    assert_eq!((hash(), results("templates")["tasks"][0]["seconds"].clone()), first, "kept");
+    template("{% for m in messages %}> {{ m.content }}\n{% endfor %}");
+    ask(&["--chat"]).success();
+    assert!(hash() != first.0 && results("templates")["tasks"][0]["seconds"] != first.1, "asked again");
+    let config = std::fs::read_to_string(model.join("config.json")).unwrap();
+    std::fs::write(model.join("config.json"), config + "\n").unwrap();
+    let refused = ask(&["--chat"]);
+    assert!(refused.err.contains("results of another model"), "{}", refused.err);
+}
+
+#[test]
 fn what_a_folder_holds_of_other_tasks_stays() {
     quiz("one", &["--formulation", "cloze", "--out", "grown"]).success();
     quiz("one", &["--formulation", "multiple-choice", "--out", "grown", "--text", "text.jsonl"]).success();
@@ -430,6 +456,13 @@ fn bad_input_is_named_with_its_fix() {
         }
     };
     said(eval(&["one"]), &["nothing to ask", "smolt eval tasks"]);
+    let renamed = place().join("quiz-again.toml");
+    let quiz_toml = std::fs::read_to_string(place().join("quiz.toml")).unwrap();
+    std::fs::write(&renamed, quiz_toml.replace("{{ question }}", "Say: {{ question }}")).unwrap();
+    said(
+        eval(&["one", "--task", "quiz.toml", "--task", "quiz-again.toml"]),
+        &["two tasks are called `quiz`", "rename one"],
+    );
     said(eval(&["one", "--task", "arc_eazy"]), &["arc_eazy", "smolt eval tasks"]);
     said(eval(&["one", "--task", "quiz.toml", "--offline"]), &["offline", "quiz", "--datasets"]);
     said(quiz("one", &["--set", "dataset.split=validation"]), &["quiz", "validation"]);

@@ -55,7 +55,7 @@ impl Isa {
         #[cfg(all(target_arch = "x86_64", not(miri)))]
         {
             use std::arch::is_x86_feature_detected as has;
-            if has!("avx2") && has!("fma") {
+            if has!("avx2") && has!("fma") && has!("f16c") && has!("bmi2") {
                 paths.push(Isa(Path::Avx2));
                 if has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") {
                     paths.push(Isa(Path::Avx512));

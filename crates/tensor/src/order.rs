@@ -33,3 +33,7 @@ pub const GEMM_K_FP32: usize = 256;
 
 /// The same for operands that are multiplied as pairs of bf16.
 pub const GEMM_K_BF16: usize = 512;
+
+/// The most rows whose products with a weight are dot products, summed in an order of their own. Among products of more
+/// rows than these a row has the same bits, whatever the rows beside it.
+pub const FEW_ROWS: usize = 16;

@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,8 @@ const SPIN: Duration = Duration::from_micros(60);
 type Task<'a> = &'a (dyn Fn(usize) + Sync);
 
 struct Shared {
+    /// Held by the thread whose region is open.
+    region: Mutex<()>,
     /// Increases by one per region; a worker that sees a new value joins that region.
     epoch: AtomicUsize,
     /// The region's closure. Written before `epoch` is raised, read only while the region is open.
@@ -40,6 +42,7 @@ impl Pool {
     /// A pool that runs regions on `threads` threads, the caller's among them (at least 1).
     pub fn new(threads: usize) -> Pool {
         let shared = Arc::new(Shared {
+            region: Mutex::new(()),
             epoch: AtomicUsize::new(0),
             job: Mutex::new(None),
             next: AtomicUsize::new(0),
@@ -64,16 +67,25 @@ impl Pool {
 
     /// Calls `task(i)` once for every `i` in `0..tasks`, in no particular order, and waits for all.
     ///
-    /// A region opened inside a task runs on that task's thread alone. A panic in a task is
-    /// re-raised here after the region has ended.
+    /// A region opened inside a task, or while another thread's is open, runs on its own thread alone. A panic in a task
+    /// is re-raised here after the region has ended.
     pub fn run(&self, tasks: usize, task: impl Fn(usize) + Sync) {
         if tasks <= 1 || self.workers.is_empty() || INSIDE.get() {
             (0..tasks).for_each(task);
             return;
         }
+        let region = match self.shared.region.try_lock() {
+            Ok(region) => region,
+            Err(TryLockError::Poisoned(region)) => region.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                (0..tasks).for_each(task);
+                return;
+            }
+        };
         let task: Task<'_> = &task;
         // SAFETY: the closure outlives every use: this call returns only once `working` is back to
-        // zero, and workers take the job only between the raising of `epoch` and that moment.
+        // zero, and workers take the job only between the raising of `epoch` and that moment. `region` sees to it that
+        // job and counters are this call's until then.
         let task: Task<'static> = unsafe { std::mem::transmute::<Task<'_>, Task<'static>>(task) };
         let shared = &*self.shared;
         *lock(&shared.job) = Some((task, tasks));
@@ -88,6 +100,7 @@ impl Pool {
             if spins < 10_000 { std::hint::spin_loop() } else { thread::yield_now() }
         }
         *lock(&shared.job) = None;
+        drop(region);
         if let Some(payload) = lock(&shared.panic).take() {
             resume_unwind(payload);
         }
@@ -238,6 +251,24 @@ mod tests {
             sum.fetch_add(i, Ordering::Relaxed);
         });
         assert_eq!(sum.into_inner(), 45);
+    }
+
+    #[test]
+    fn threads_that_share_a_pool_do_not_mix_their_regions() {
+        let pool = Pool::new(3);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for round in 0..500 {
+                        let sum = AtomicUsize::new(0);
+                        pool.run(round % 17, |i| {
+                            sum.fetch_add(i + 1, Ordering::Relaxed);
+                        });
+                        assert_eq!(sum.into_inner(), (round % 17) * (round % 17 + 1) / 2);
+                    }
+                });
+            }
+        });
     }
 
     #[test]

@@ -106,6 +106,7 @@ pub fn save(run: &Path, contents: &Contents<'_>) -> Result<PathBuf, Error> {
         std::fs::remove_dir_all(&partial).map_err(writing(&partial))?;
     }
     std::fs::create_dir_all(&partial).map_err(writing(&partial))?;
+    smolt_run::atomic::sync_dir(run).map_err(writing(run))?;
     let written = write_files(&partial, contents);
     if written.is_err() {
         // A full disk must not be left fuller; the error that matters is the first.
@@ -127,9 +128,11 @@ fn write_files(dir: &Path, c: &Contents<'_>) -> Result<(), Error> {
             .map(move |(view, data)| (format!("{prefix}.{}", view.name), view, data))
     };
     let moments: Vec<_> = of('m', c.m).chain(of('v', c.v)).collect();
-    let moments: Vec<safetensors::Tensor<'_>> =
-        moments.iter().map(|(name, view, data)| (name.as_str(), view.shape.as_slice(), &data[..])).collect();
-    safetensors::write(&dir.join("optimizer.safetensors"), &moments, Store::F32)?;
+    let moments: Vec<safetensors::Tensor<'_>> = moments
+        .iter()
+        .map(|(name, view, data)| (name.as_str(), view.shape.as_slice(), &data[..], Store::F32))
+        .collect();
+    safetensors::write(&dir.join("optimizer.safetensors"), &moments)?;
     for extra in c.extras {
         let Some(name) = extra.file_name() else { continue };
         std::fs::copy(extra, dir.join(name)).map_err(writing(extra))?;
@@ -253,9 +256,11 @@ pub fn restore(
     Ok(())
 }
 
-/// Removes all but the newest `keep` checkpoints (0 keeps all) and leftovers of interrupted writes.
-pub fn prune(run: &Path, keep: usize) -> Result<(), Error> {
-    let all = list(run)?;
+/// Removes all but the newest `keep` checkpoints (0 keeps all) up to `step`, the one that was just written, and leftovers
+/// of interrupted writes. Later ones were damaged when the run resumed: they do not count, and are written anew in time.
+pub fn prune(run: &Path, keep: usize, step: u64) -> Result<(), Error> {
+    let mut all = list(run)?;
+    all.retain(|&(of, _)| of <= step);
     if keep > 0 && all.len() > keep {
         for (_, path) in &all[..all.len() - keep] {
             std::fs::remove_dir_all(path).map_err(writing(path))?;

@@ -6,6 +6,7 @@ use crate::trainer::{BatchShape, Policy};
 use smolt_arch::ModelConfig;
 use smolt_run::error::Failure;
 use smolt_run::recipe;
+use smolt_run::recipe::FormatVersion;
 use smolt_tensor::gemm::Precision;
 use smolt_tensor::isa::Isa;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ recipe! {
     /// A training run: from tokens to a checkpoint that Hugging Face tools load.
     pub struct Train {
         /// Version of this file's format.
-        pub format_version: u32 = 1,
+        pub format_version: FormatVersion = FormatVersion,
         /// Key of all randomness: initial weights, data order.
         pub seed: u64 = 0,
         /// What is trained.
@@ -101,6 +102,12 @@ impl Train {
     /// Refuses what cannot work, as far as the recipe alone tells.
     pub fn check(&self) -> Result<(), Failure> {
         self.batch_shape()?;
+        let z_loss = self.train.z_loss;
+        if !(0.0..=1e3).contains(&z_loss) {
+            return Err(Failure::bad_input(format!(
+                "train.z_loss must be between 0 and 1,000, found {z_loss}"
+            )));
+        }
         self.optimizer.check()?;
         self.wsd()?;
         self.stages()?;
@@ -168,6 +175,7 @@ impl Train {
         let t = &self.train;
         Ok(smolt_arch::memory::Training {
             micro_batch_size: t.micro_batch_size,
+            global_batch_size: t.global_batch_size,
             sequence_length: t.sequence_length,
             bf16: t.precision == PrecisionSetting::Bf16,
             recompute: t.recompute,

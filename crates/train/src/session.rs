@@ -29,7 +29,7 @@ mod lock;
 
 pub use data::open_loader;
 use data::{layout, open_domains, open_sources};
-use lock::{check_lock, keep_precision, write_lock};
+use lock::{check_lock, keep_origin, keep_precision, write_lock};
 
 /// Hears what happens; the command line draws it.
 pub trait StepHook {
@@ -141,18 +141,24 @@ pub fn run(mut recipe: Train, options: Options<'_>, hook: &mut dyn StepHook) -> 
     let tokenizer = Tokenizer::load(&tokenizer_dir.join("tokenizer.json"))?;
     let folder = RunFolder::create_or_resume(options.out, options.resume)?;
     keep_precision(&folder, &mut recipe)?;
+    keep_origin(&folder, &mut recipe)?;
     recipe.resolve(isa, tokenizer.vocab_size());
     let changed = check_lock(&folder, &recipe, options.change_stages)?;
 
     // Nothing the size of the model is allocated before the model, its memory and its data were found fit.
-    let config = model_config(&recipe, &tokenizer)?;
+    let begun = begun_model(&folder)?;
+    let config = model_config(&recipe, &tokenizer, begun.as_ref())?;
     let predicted_memory = check_memory(&recipe, &config, threads)?;
     let layout = layout(&recipe, &config)?;
     let loader = Arc::new(open_sources(&recipe, layout, &tokenizer)?);
     let domains = open_domains(&recipe, layout, &tokenizer)?;
     let precision = recipe.train.precision.resolve(isa);
     let policy = recipe.policy(precision)?;
-    let loaded = load_model(&recipe, config)?;
+    let loaded = match begun {
+        // Its own checkpoint has the weights; what it came from may be gone.
+        Some(_) => Loaded::blank(config),
+        None => load_model(&recipe, config)?,
+    };
     let optimizer = AdamW::new(recipe.optimizer.clone(), loaded.model.layout());
     let trainer = Trainer::new(options.cpu, loaded.model, loaded.weights, optimizer, policy);
     let validator = (!domains.is_empty()).then(|| {
@@ -361,7 +367,8 @@ impl Session<'_> {
         self.event("checkpoint", json!({"step": state.step}))?;
         let detail = data::consumption(&self.loader, state.next_sample);
         self.event("data", json!({"step": state.step, "consumed": detail}))?;
-        checkpoint::prune(self.folder.path(), self.recipe.train.checkpoints_kept).map_err(failed)?;
+        checkpoint::prune(self.folder.path(), self.recipe.train.checkpoints_kept, state.step)
+            .map_err(failed)?;
         Ok(path)
     }
 
@@ -387,8 +394,21 @@ fn now() -> f64 {
 }
 
 /// The configuration to train; tokens that end texts and fill batches are the tokenizer's.
-fn model_config(recipe: &Train, tokenizer: &Tokenizer) -> Result<ModelConfig, Failure> {
-    let mut config = recipe.model_config()?;
+/// The configuration in the newest checkpoint of a run that came from another model.
+fn begun_model(folder: &RunFolder) -> Result<Option<ModelConfig>, Failure> {
+    let found = checkpoint::list(folder.path()).map_err(failed)?;
+    Ok(found.iter().rev().find_map(|(_, path)| ModelConfig::load(&path.join("config.json")).ok()))
+}
+
+fn model_config(
+    recipe: &Train,
+    tokenizer: &Tokenizer,
+    begun: Option<&ModelConfig>,
+) -> Result<ModelConfig, Failure> {
+    let mut config = match begun {
+        Some(config) if recipe.model.from.is_some() => config.clone(),
+        _ => recipe.model_config()?,
+    };
     let (model, tokens) = (config.vocab_size, tokenizer.vocab_size());
     if tokens > model {
         return Err(Failure::bad_input(format!(
@@ -453,13 +473,15 @@ fn precision_policy(precision: Precision) -> &'static str {
 }
 
 /// Refuses other data than the run was started with; with `change_stages`, other data than it has seen.
-fn check_data(loader: &Loader, state: &State, change_stages: bool) -> Result<(), smolt_data::Error> {
-    match loader.check_manifest(&state.data_manifest, u64::MAX) {
-        Err(_) if change_stages => {
-            let begun = state.data_begun.as_ref().unwrap_or(&state.data_manifest);
-            loader.check_manifest(begun, state.next_sample)
-        }
-        checked => checked,
+fn check_data(loader: &Loader, state: &State, change_stages: bool) -> Result<(), Failure> {
+    let Err(changed) = loader.check_manifest(&state.data_manifest, u64::MAX) else { return Ok(()) };
+    let begun = state.data_begun.as_ref().unwrap_or(&state.data_manifest);
+    match loader.check_manifest(begun, state.next_sample) {
+        Ok(()) if change_stages => Ok(()),
+        Ok(()) => Err(Failure::bad_input(format!(
+            "{changed}; only data of stages that have not begun differ: if that is meant, say --change-stages"
+        ))),
+        Err(_) => Err(changed.into()),
     }
 }
 
@@ -513,6 +535,9 @@ fn restore(
             )));
         }
         write_event(&mut events, "start", json!({"parameters": trainer.model.layout().count()}))?;
+        if change_stages.flatten().is_some() {
+            write_lock(folder, recipe, true)?;
+        }
     }
     let metrics = JsonlWriter::open_at(&folder.join("metrics.jsonl"), "step", trainer.step)?;
     Ok((trainer, metrics, events))

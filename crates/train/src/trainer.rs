@@ -47,7 +47,7 @@ pub enum StepError {
     /// The model left the numbers.
     #[error(
         "step {step}: loss {loss} and gradient norm {grad_norm} are not finite; lower optimizer.learning_rate or \
-         raise schedule.warmup_steps, then --resume from the last checkpoint"
+         raise schedule.warmup_steps and start another run, with model.from = the last checkpoint to go on from it"
     )]
     NotFinite {
         /// The step.

@@ -12,6 +12,7 @@ const MAX_VOCAB: usize = 1 << 22;
 /// Positions × head_dim: the RoPE tables hold that many numbers.
 const MAX_ROPE_TABLE: usize = 1 << 27;
 const MAX_EXPERTS: usize = 4096;
+const MAX_GROUPS: usize = 64;
 /// Experts of all layers, each with tensors of its own.
 const MAX_EXPERT_TENSORS: usize = 1 << 17;
 /// Parameters in all.
@@ -31,14 +32,17 @@ fn within(sizes: &[(&str, usize, usize)]) -> Result {
     }
 }
 
-/// Numbers above zero within bounds, by field.
+/// Numbers above zero, as fp32 has them too, within bounds, by field.
 fn positive(numbers: &[(&str, Option<f64>, f64)]) -> Result {
     for &(field, value, cap) in numbers {
         // Written so that NaN fails too.
         if let Some(value) = value
-            && !(value > 0.0 && value <= cap)
+            && !(value >= f64::from(f32::MIN_POSITIVE) && value <= cap)
         {
-            return wrong(field, format!("must be above 0 and at most {cap}, found {value}"));
+            return wrong(
+                field,
+                format!("must be above 0 (1.2e-38 at least) and at most {cap}, found {value}"),
+            );
         }
     }
     Ok(())
@@ -291,7 +295,7 @@ impl ModelConfig {
         within(&[
             ("moe.num_experts", e, MAX_EXPERTS),
             ("moe.moe_intermediate_size", moe.moe_intermediate_size, MAX_WIDTH),
-            ("moe.num_experts", e * self.num_hidden_layers, MAX_EXPERT_TENSORS),
+            ("moe.num_experts", e.saturating_mul(self.num_hidden_layers), MAX_EXPERT_TENSORS),
         ])?;
         if k == 0 || k > e {
             return wrong(
@@ -305,23 +309,7 @@ impl ModelConfig {
                 format!("must be at most 64, found {}", moe.n_shared_experts),
             );
         }
-        let (groups, best) = (moe.n_group, moe.topk_group);
-        if groups == 0 || e % groups != 0 {
-            return wrong("moe.n_group", format!("{groups} must divide moe.num_experts {e}"));
-        }
-        if best == 0 || best > groups {
-            return wrong(
-                "moe.topk_group",
-                format!("must be between 1 and moe.n_group {groups}, found {best}"),
-            );
-        }
-        if k > best * (e / groups) {
-            let reason = format!("{k} is more than the experts of moe.topk_group {best} groups");
-            return wrong("moe.num_experts_per_tok", reason);
-        }
-        if groups > 1 && (e / groups < 2 || moe.gate != Gate::Sigmoid) {
-            return wrong("moe.n_group", "above 1 needs `moe.gate` sigmoid and at least two experts a group");
-        }
+        validate_groups(moe)?;
         if moe.dense_layers.len() > self.num_hidden_layers {
             let reason = format!("has more entries than num_hidden_layers {}", self.num_hidden_layers);
             return wrong("moe.dense_layers", reason);
@@ -360,4 +348,26 @@ impl ModelConfig {
         }
         Ok(())
     }
+}
+
+/// Groups of experts that are chosen before experts are.
+fn validate_groups(moe: &Moe) -> Result {
+    let (e, k, groups, best) = (moe.num_experts, moe.num_experts_per_tok, moe.n_group, moe.topk_group);
+    if groups > MAX_GROUPS {
+        return wrong("moe.n_group", format!("must be at most {MAX_GROUPS}, found {groups}"));
+    }
+    if groups == 0 || e % groups != 0 {
+        return wrong("moe.n_group", format!("{groups} must divide moe.num_experts {e}"));
+    }
+    if best == 0 || best > groups {
+        return wrong("moe.topk_group", format!("must be between 1 and moe.n_group {groups}, found {best}"));
+    }
+    if k > best * (e / groups) {
+        let reason = format!("{k} is more than the experts of moe.topk_group {best} groups");
+        return wrong("moe.num_experts_per_tok", reason);
+    }
+    if groups > 1 && (e / groups < 2 || moe.gate != Gate::Sigmoid) {
+        return wrong("moe.n_group", "above 1 needs `moe.gate` sigmoid and at least two experts a group");
+    }
+    Ok(())
 }

@@ -10,6 +10,9 @@ use serde_json::{Map, Value, json};
 
 type Result<T = ()> = std::result::Result<T, FieldError>;
 
+/// The window of a Qwen that uses one and does not say how wide: transformers' default.
+const QWEN_WINDOW: usize = 4096;
+
 /// One id or several, as `eos_token_id` is found.
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -36,8 +39,10 @@ pub(super) fn read(map: Map<String, Value>) -> Result<ModelConfig> {
     if c.moe.is_some() {
         experts(f, c)?;
     }
-    if let Some(Value::Object(table)) = f.raw(OURS) {
-        beside(Fields::new(table), c)?;
+    match f.raw(OURS) {
+        Some(Value::Object(table)) => beside(Fields::new(table), c)?,
+        Some(other) => return Err(unsupported(OURS, &other, "a table is expected")),
+        None => {}
     }
     fields.finish()?;
     Ok(config)
@@ -118,6 +123,8 @@ fn blocks(f: &mut Fields, c: &mut ModelConfig) -> Result {
     }
     f.fixed("mlp_bias", &json!(false))?;
     f.fixed("is_encoder_decoder", &json!(false))?;
+    // Positions in images, which files of Qwen's text models rule out.
+    f.fixed("use_mrope", &json!(false))?;
     f.fixed("attention_dropout", &json!(0.0))?;
     f.fixed("hidden_dropout", &json!(0.0))?;
     let gemma = matches!(c.model_type, ModelType::Gemma2 | ModelType::Gemma3);
@@ -186,7 +193,8 @@ fn layers(f: &mut Fields, c: &mut ModelConfig) -> Result {
     let count = c.num_hidden_layers.min(MAX_LAYERS);
     rope_layers(f, c)?;
     let has_window = c.sliding_window.is_some() && !f.is_null("sliding_window");
-    let window = f.raw("sliding_window");
+    let left_out = !f.is_null("sliding_window");
+    let mut window = f.raw("sliding_window");
     let window_type = |layer: usize| match c.model_type {
         ModelType::Mistral | ModelType::Mixtral if has_window || window.is_some() => LayerType::Sliding,
         // Even layers (counted from 0) slide.
@@ -202,6 +210,9 @@ fn layers(f: &mut Fields, c: &mut ModelConfig) -> Result {
         }
         ModelType::Qwen2 | ModelType::Qwen3 | ModelType::Qwen3Moe | ModelType::SmolLm3 => {
             let used: bool = f.get("use_sliding_window")?.unwrap_or(false);
+            if used && left_out && c.model_type != ModelType::SmolLm3 {
+                window.get_or_insert(json!(QWEN_WINDOW));
+            }
             let from: usize = f.get("max_window_layers")?.unwrap_or(28);
             let slides = |layer: usize| match c.model_type {
                 ModelType::Qwen3Moe => true,

@@ -13,9 +13,13 @@ const BY_LAYER: [&str; 2] = ["full_attention", "sliding_attention"];
 
 pub(super) fn read(f: &mut Fields, c: &mut ModelConfig) -> Result {
     let mut theta = f.raw("rope_theta");
-    let mut local = f.raw("rope_local_base_freq");
+    let mut local = match c.rope_local_base_freq {
+        Some(_) => f.raw("rope_local_base_freq"),
+        None => None,
+    };
     f.take("partial_rotary_factor", &mut c.partial_rotary_factor)?;
     let mut scalings: Vec<RopeScaling> = Vec::new();
+    let mut tables = 0;
     for field in ["rope_parameters", "rope_scaling"] {
         let Some(value) = f.raw(field) else { continue };
         let Value::Object(mut table) = value else {
@@ -30,6 +34,7 @@ pub(super) fn read(f: &mut Fields, c: &mut ModelConfig) -> Result {
                 _ => Map::new(),
             };
         }
+        tables += 1;
         scalings.extend(read_table(field, table, &mut theta, c)?);
     }
     if let Some(theta) = theta {
@@ -49,8 +54,32 @@ pub(super) fn read(f: &mut Fields, c: &mut ModelConfig) -> Result {
     {
         return Err(FieldError::new("rope_scaling", "contradicts `rope_parameters`: remove one of them"));
     }
-    c.rope_scaling = scalings.pop();
+    c.rope_scaling = match tables {
+        0 if c.model_type == ModelType::GptOss => Some(gpt_oss(f)?),
+        _ => scalings.pop(),
+    };
     Ok(())
+}
+
+/// What transformers has for a gpt-oss that says nothing of its RoPE.
+fn gpt_oss(f: &Fields) -> Result<RopeScaling> {
+    if f.is_null("rope_scaling") {
+        let reason = "is null, which is plain RoPE to transformers 4 and YaRN to 5: write `rope_parameters`";
+        return Err(FieldError::new("rope_scaling", reason));
+    }
+    Ok(RopeScaling {
+        rope_type: RopeType::Yarn,
+        factor: 32.0,
+        original_max_position_embeddings: Some(4096),
+        beta_fast: Some(32.0),
+        beta_slow: Some(1.0),
+        attention_factor: None,
+        mscale: None,
+        mscale_all_dim: None,
+        truncate: Some(false),
+        low_freq_factor: None,
+        high_freq_factor: None,
+    })
 }
 
 /// The table of the layers with a base of their own: a base, nothing else.

@@ -204,3 +204,55 @@ fn what_transformers_ignores_or_changes_with_length_is_refused() {
     plain.as_object_mut().unwrap().remove("layer_types");
     assert_eq!(read(&plain).unwrap().sliding_window, None);
 }
+
+/// What a file does not say is what transformers has then.
+#[test]
+fn what_is_left_out_is_the_default_of_transformers() {
+    let with = |model_type: &str, more: Value| {
+        let mut file = json!({"model_type": model_type, "hidden_size": 64, "intermediate_size": 64,
+            "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 128,
+            "max_position_embeddings": 131_072, "moe_intermediate_size": 32});
+        if !model_type.contains("moe") {
+            file.as_object_mut().unwrap().remove("moe_intermediate_size");
+        }
+        file.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        read(&file)
+    };
+    assert!(!with("qwen3_moe", json!({})).unwrap().moe.unwrap().norm_topk_prob);
+    for model_type in ["qwen2", "qwen3", "qwen3_moe"] {
+        let used = json!({"use_sliding_window": true, "max_window_layers": 0});
+        let window = |more: Value| with(model_type, more).unwrap().sliding_window;
+        assert_eq!(window(used.clone()), Some(4096), "{model_type}");
+        let null = json!({"use_sliding_window": true, "max_window_layers": 0, "sliding_window": null});
+        assert_eq!(window(null), None, "{model_type}");
+        assert_eq!(window(json!({})), None, "{model_type}");
+    }
+    let scaling = with("gpt_oss", json!({})).unwrap().rope_scaling.unwrap();
+    assert_eq!((scaling.factor, scaling.truncate), (32.0, Some(false)));
+    let plain = json!({"rope_parameters": {"rope_type": "default", "rope_theta": 150_000.0}});
+    assert_eq!(with("gpt_oss", plain).unwrap().rope_scaling, None);
+    let error = with("gpt_oss", json!({"rope_scaling": null})).unwrap_err().to_string();
+    assert!(error.contains("rope_parameters"), "{error}");
+}
+
+#[test]
+fn what_engines_cannot_compute_is_refused() {
+    let file = |more: Value| {
+        let mut file = smollm3();
+        file["model_type"] = json!("gemma2");
+        for field in ["no_rope_layer_interval", "no_rope_layers", "attention_bias", "mlp_bias", "hidden_act"]
+        {
+            file.as_object_mut().unwrap().remove(field);
+        }
+        file.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        file
+    };
+    let error = read(&file(json!({"attn_logit_softcapping": 1e-60}))).unwrap_err().to_string();
+    assert!(error.contains("attn_logit_softcapping"), "{error}");
+    let mut deepseek = models().into_iter().find(|m| m["model_type"] == "deepseek_v3").unwrap();
+    for (field, value) in [("n_routed_experts", 256), ("n_group", 128), ("topk_group", 128)] {
+        deepseek[field] = json!(value);
+    }
+    let error = read(&deepseek).unwrap_err().to_string();
+    assert!(error.contains("moe.n_group") && error.contains("64"), "{error}");
+}

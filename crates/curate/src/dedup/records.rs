@@ -20,7 +20,7 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use smolt_run::atomic::sync_dir;
+use smolt_run::atomic;
 use smolt_run::error::FileError;
 use tempfile::NamedTempFile;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
@@ -162,15 +162,8 @@ impl RecordWriter {
         config: [u8; 16],
     ) -> Result<Self, DedupError> {
         let header = Header { kind, width, shard, documents: 0, records: 0, config };
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".tmp-");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            builder.permissions(std::fs::Permissions::from_mode(0o666)); // the umask applies, as for any new file
-        }
         let start = || {
-            let file = builder.tempfile_in(parent(path))?;
+            let file = atomic::temporary_files().tempfile_in(atomic::parent(path))?;
             let mut out = BufWriter::with_capacity(1 << 17, file);
             out.write_all(&[0; HEADER])?;
             io::Result::Ok(out)
@@ -199,14 +192,10 @@ impl RecordWriter {
             file.write_all(&header)?;
             file.as_file().sync_all()?;
             file.persist(&path).map_err(|error| error.error)?;
-            sync_dir(parent(&path))
+            atomic::sync_dir(atomic::parent(&path))
         };
         commit().map_err(|source| FileError::writing(&path, source).into())
     }
-}
-
-fn parent(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// A file being read.

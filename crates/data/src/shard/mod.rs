@@ -27,7 +27,6 @@ use smolt_run::hash;
 #[doc(hidden)]
 pub use ids::parse as parse_ids;
 pub use meta::{Checksums, FORMAT_VERSION, Packing, ShardMeta};
-pub(crate) use writer::folder;
 pub use writer::{DocumentId, ShardInfo, ShardWriter};
 
 use crate::error::Error;

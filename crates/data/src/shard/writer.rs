@@ -216,21 +216,9 @@ impl ShardWriter {
     }
 }
 
-/// The folder that holds `path`.
-pub(crate) fn folder(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 fn temporary(path: &Path) -> Result<BufWriter<NamedTempFile>, Error> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".tmp-");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // The umask applies, as for any new file; tempfile's own default would lock out the user's group.
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    let file = builder.tempfile_in(folder(path)).map_err(|source| FileError::writing(path, source))?;
+    let made = atomic::temporary_files().tempfile_in(atomic::parent(path));
+    let file = made.map_err(|source| FileError::writing(path, source))?;
     Ok(BufWriter::with_capacity(1 << 16, file))
 }
 

@@ -217,25 +217,9 @@ pub fn tokenize_chats(
     };
     encode::in_order(chats, options.threads, &encode, &mut |chat, (mut ids, mut trained)| {
         number += 1;
-        if ids.is_empty() {
-            report.reject(EMPTY);
+        let Some(learnt) = admit(&mut ids, &mut trained, chunk, options.overlong, &mut report) else {
             return Ok(());
-        }
-        if ids.len() > chunk {
-            if options.overlong == Overlong::Reject {
-                report.reject(TOO_LONG);
-                return Ok(());
-            }
-            ids.truncate(chunk);
-            trained.truncate(chunk);
-            report.truncated += 1;
-        }
-        // The first token of a chat is no label: nothing comes before it.
-        let learnt = trained.iter().skip(1).filter(|&&trained| trained).count() as u64;
-        if learnt == 0 {
-            report.reject(NOTHING_TO_LEARN);
-            return Ok(());
-        }
+        };
         report.documents += 1;
         report.trained_tokens += learnt;
         report.text_bytes += chat.messages.iter().map(|message| message.content.len() as u64).sum::<u64>();
@@ -256,6 +240,36 @@ pub fn tokenize_chats(
     Ok(report.finish())
 }
 
+/// Cuts a chat to a chunk, or counts why it is left out; else how many of its tokens are learnt.
+fn admit(
+    ids: &mut Vec<u32>,
+    trained: &mut Vec<bool>,
+    chunk: usize,
+    overlong: Overlong,
+    report: &mut Report,
+) -> Option<u64> {
+    if ids.is_empty() {
+        report.reject(EMPTY);
+        return None;
+    }
+    if ids.len() > chunk {
+        if overlong == Overlong::Reject {
+            report.reject(TOO_LONG);
+            return None;
+        }
+        ids.truncate(chunk);
+        trained.truncate(chunk);
+        report.truncated += 1;
+    }
+    // The first token of a chat is no label: nothing comes before it.
+    let learnt = trained.iter().skip(1).filter(|&&trained| trained).count() as u64;
+    if learnt == 0 {
+        report.reject(NOTHING_TO_LEARN);
+        return None;
+    }
+    Some(learnt)
+}
+
 fn name_of(id: &Option<String>, number: u64) -> DocumentId<'_> {
     id.as_deref().map_or(DocumentId::Number(number), DocumentId::Name)
 }
@@ -270,7 +284,7 @@ pub(crate) struct Spool(tempfile::TempDir);
 
 impl Spool {
     pub(crate) fn new(out: &Path) -> Result<Self, Error> {
-        let folder = crate::shard::folder(out);
+        let folder = smolt_run::atomic::parent(out);
         let spool = tempfile::Builder::new().prefix(".tmp-tokenize-").tempdir_in(folder);
         Ok(Self(spool.map_err(|source| FileError::writing(out, source))?))
     }

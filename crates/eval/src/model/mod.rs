@@ -109,6 +109,9 @@ pub enum ModelError {
     /// The chat template.
     #[error(transparent)]
     Template(#[from] TemplateError),
+    /// A server that did not answer, or not as servers do.
+    #[error("{0}")]
+    Unreachable(String),
     /// A server, or what it cannot do.
     #[error("{0}")]
     Server(String),
@@ -130,7 +133,10 @@ impl ModelError {
 
 impl ExitKind for ModelError {
     fn exit(&self) -> Exit {
-        Exit::BadInput
+        match self {
+            ModelError::Unreachable(_) => Exit::Failed,
+            _ => Exit::BadInput,
+        }
     }
 }
 

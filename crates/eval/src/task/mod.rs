@@ -14,14 +14,14 @@ pub use template::{TemplateError, Templates};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smolt_run::error::{Exit, ExitKind};
-use smolt_run::recipe::{Document, RecipeError};
+use smolt_run::recipe::{Document, FormatVersion, RecipeError};
 use std::path::Path;
 
 smolt_run::recipe! {
     /// One benchmark.
     pub struct Task {
         /// Version of this file's format.
-        pub format_version: u32 = 1,
+        pub format_version: FormatVersion = FormatVersion,
         /// Its name, as the field spells it.
         pub name: String,
         /// What it tests, in a sentence.

@@ -82,7 +82,8 @@ impl Transformer {
         let rotate = RotateBy {
             positions: rows.positions,
             pairing: self.pairing(),
-            tables: Arc::clone(&self.global_rope),
+            // `validate` has seen to it that every layer has RoPE.
+            tables: Arc::clone(self.tables(l).unwrap_or(&self.global_rope)),
         };
         let q = self.latent_queries(t, l, h_nd, latent, heads.q_width());
         // fp32, as all that is normed.

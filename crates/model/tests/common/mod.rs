@@ -67,7 +67,7 @@ impl Fixture {
     }
 
     pub fn floats(&self, name: &str) -> Vec<f32> {
-        let shape = self.0.shapes().unwrap().remove(name).expect(name);
+        let shape = self.0.shapes().remove(name).expect(name);
         let mut out = vec![0.0; shape.iter().product()];
         self.0.read_f32(name, &shape, &mut out).unwrap();
         out

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::error::{Exit, ExitKind, FileError};
 use crate::hash;
 
-pub use order::order;
+pub use order::{is_plain_name, order};
 pub use run::{Outcome, Report, run};
 
 /// One step of a pipeline.

@@ -22,11 +22,16 @@ pub fn order(steps: &[Step]) -> Result<Vec<usize>, GraphError> {
     Ok(order)
 }
 
+/// Whether it is a plain name of a folder or file: no path, no hidden one.
+pub fn is_plain_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    !name.is_empty() && name.len() <= 100 && !name.starts_with('.') && name.chars().all(plain)
+}
+
 fn check(steps: &[Step]) -> Result<(), GraphError> {
     for (at, step) in steps.iter().enumerate() {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         let name = &step.name;
-        if name.is_empty() || name.len() > 100 || name.starts_with('.') || !name.chars().all(plain) {
+        if !is_plain_name(name) {
             return Err(GraphError::BadName(name.clone()));
         }
         if steps[..at].iter().any(|other| other.name == *name) {

@@ -100,7 +100,11 @@ fn prepare(out_dir: &Path, folder: &Path, key: &str) -> Result<bool, GraphError>
     if folder.exists() {
         let ours = folder.join(DONE).exists() || folder.join(RUNNING).exists();
         let reading = |source| FileError::reading(folder, source);
-        if !ours && fs::read_dir(folder).map_err(reading)?.next().is_some() {
+        // A kill while the step began may have left a temporary file.
+        let counts = |entry: &std::io::Result<fs::DirEntry>| {
+            !entry.as_ref().is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with(".tmp-"))
+        };
+        if !ours && fs::read_dir(folder).map_err(reading)?.any(|entry| counts(&entry)) {
             return Err(GraphError::Foreign(folder.to_owned()));
         }
         // Moved first: a kill while removing must not leave a folder that no longer looks like ours.
@@ -212,5 +216,11 @@ mod tests {
         let (ran, result) = go(&pipeline(5), foreign.path(), None);
         assert!(ran.is_empty() && matches!(result, Err(Stop::Graph(GraphError::Foreign(_)))));
         assert!(foreign.path().join("data/thesis").exists());
+        // A kill before the step's own mark was there.
+        let killed = tempfile::tempdir().unwrap();
+        fs::create_dir(killed.path().join("data")).unwrap();
+        fs::write(killed.path().join("data/.tmp-x1y2"), "{").unwrap();
+        go(&pipeline(5), killed.path(), None).1.unwrap();
+        assert!(!killed.path().join("data/.tmp-x1y2").exists());
     }
 }

@@ -21,7 +21,7 @@ pub use node::Node;
 pub(crate) use reader::nearest;
 pub use reader::{Reader, TableReader};
 pub use schema::{Field, Kind, Schema};
-pub use setting::{Recipe, Setting};
+pub use setting::{FormatVersion, Recipe, Setting};
 #[doc(hidden)]
 pub use toml as __toml;
 

@@ -34,11 +34,6 @@ impl Reader {
         &self.path
     }
 
-    /// True while reading the item of an array.
-    pub(crate) fn inside_array(&self) -> bool {
-        self.path.last().is_some_and(|key| key.starts_with('['))
-    }
-
     pub(crate) fn inside<R>(&mut self, key: &str, read: impl FnOnce(&mut Self) -> R) -> R {
         self.path.push(key.to_owned());
         let result = read(self);

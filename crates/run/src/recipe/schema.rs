@@ -61,6 +61,7 @@ impl Kind {
     pub fn describe(&self) -> String {
         match self {
             Self::Bool => "true or false".to_owned(),
+            Self::Integer { min, max } if min == max => format!("{min}"),
             Self::Integer { min: 0, .. } => "a whole number of at least 0".to_owned(),
             Self::Integer { .. } => "a whole number".to_owned(),
             Self::Number => "a finite number".to_owned(),

@@ -77,6 +77,27 @@ macro_rules! integers {
 
 integers!(u32, u64, usize, i64);
 
+/// `format_version` of a file: there is one version yet, and another is refused, not misread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FormatVersion;
+
+impl Setting for FormatVersion {
+    fn kind() -> Kind {
+        Kind::Integer { min: 1, max: 1 }
+    }
+
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        match node.value {
+            Value::Integer(1) => Some(Self),
+            _ => reader.wrong_type::<Self>(node),
+        }
+    }
+
+    fn write(&self) -> Option<toml::Value> {
+        Some(toml::Value::Integer(1))
+    }
+}
+
 impl Setting for f64 {
     fn kind() -> Kind {
         Kind::Number
@@ -107,7 +128,10 @@ impl Setting for String {
             (
                 Value::Integer(_) | Value::Float(_) | Value::Bool(_) | Value::Datetime(_),
                 Place::Set(argument),
-            ) if !reader.inside_array() => argument.split_once('=').map(|(_, text)| text.trim().to_owned()),
+            ) => match argument.split_once('=').map(|(_, text)| text.trim()) {
+                Some(text) if !text.starts_with(['[', '{']) => Some(text.to_owned()),
+                _ => reader.wrong_type::<Self>(node),
+            },
             _ => reader.wrong_type::<Self>(node),
         }
     }

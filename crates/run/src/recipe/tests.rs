@@ -155,6 +155,8 @@ fn set_overrides_and_its_mistakes_say_set() {
         fail("model.hidden_size=big").starts_with("--set model.hidden_size=big: `model.hidden_size` must be")
     );
     assert!(fail("steps.x=1").contains("`steps` is the number 10, not a table"));
+    // A number in a structure is not the whole argument's text.
+    assert!(fail("source=[{name=2024,weight=1.0}]").contains("must be a string"));
     assert!(fail("source.c.weight=1").contains("no element of `source` is named \"c\""));
     assert!(fail("steps").contains("no `=`"));
     assert!(fail(".=1").contains("empty key"));

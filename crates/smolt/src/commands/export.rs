@@ -97,14 +97,22 @@ pub(crate) fn export_hf(
             Failure::bad_input(format!("{} keeps its order of rotary features: {problem}", from.display()))
         })?;
     }
-    std::fs::create_dir_all(out).map_err(|e| FileError::writing(out, e))?;
-    folder::save(out, &loaded.model, &loaded.weights, store).map_err(|e| Failure::failed(e.to_string()))?;
+    // Beside it first: what a kill leaves must not look like a model.
+    let name = out.file_name().unwrap_or_default().to_string_lossy();
+    let partial = out.with_file_name(format!(".{name}.partial"));
+    if partial.exists() {
+        std::fs::remove_dir_all(&partial).map_err(|e| FileError::writing(&partial, e))?;
+    }
+    std::fs::create_dir_all(&partial).map_err(|e| FileError::writing(&partial, e))?;
+    folder::save(&partial, &loaded.model, &loaded.weights, store)
+        .map_err(|e| Failure::failed(e.to_string()))?;
     for name in COMPANIONS {
         let source = from.join(name);
         if source.exists() {
             let bytes = std::fs::read(&source).map_err(|e| FileError::reading(&source, e))?;
-            smolt_run::atomic::write(&out.join(name), &bytes)?;
+            smolt_run::atomic::write(&partial.join(name), &bytes)?;
         }
     }
+    smolt_run::atomic::commit_dir(&partial, out)?;
     Ok(loaded.model.config().model_type)
 }

@@ -111,6 +111,6 @@ fn dump_logits(decoder: &mut Decoder<'_>, prompt: &[u32], file: &Path) -> Result
     decoder
         .feed(&rows, |i, row| logits[i * vocab..][..vocab].copy_from_slice(row))
         .map_err(|e| Failure::bad_input(e.to_string()))?;
-    safetensors::write(file, &[("logits", &[rows.len(), vocab], &logits)], Store::F32)
+    safetensors::write(file, &[("logits", &[rows.len(), vocab], &logits, Store::F32)])
         .map_err(|e| Failure::failed(e.to_string()))
 }

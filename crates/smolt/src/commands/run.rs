@@ -1,6 +1,7 @@
 //! `smolt run`
 
 use crate::device::DeviceArgs;
+use crate::output::note;
 use crate::{Outcome, output, pipeline};
 use serde_json::json;
 use smolt_run::error::Failure;
@@ -31,8 +32,9 @@ pub(crate) fn run(args: Args) -> Outcome {
     signal::install().map_err(|e| Failure::failed(format!("cannot handle signals: {e}")))?;
     let base = args.pipeline.parent().unwrap_or(Path::new("."));
     let reports = pipeline::run(&loaded, base, &out, args.device.threads(), args.json);
-    if let (Err(_), Some(signal)) = (&reports, signal::requested()) {
-        eprintln!("stopped by {}; the same command goes on where it stopped", signal.name());
+    if let (Err(failure), Some(signal)) = (&reports, signal::requested()) {
+        note!("{failure}");
+        note!("stopped by {}; the same command goes on where it stopped", signal.name());
         return Ok(ExitCode::from(signal.exit_code()));
     }
     let reports = reports?;

@@ -2,7 +2,7 @@
 
 use crate::device::DeviceArgs;
 use crate::during_training::DuringTraining;
-use crate::output::{self, bytes, thousands};
+use crate::output::{self, bytes, note, thousands};
 use crate::{Outcome, model_folder};
 use serde_json::json;
 use smolt_run::error::Failure;
@@ -112,7 +112,7 @@ impl Bar {
         match &self.progress {
             _ if self.quiet => {}
             Some(progress) => progress.note(text),
-            None => eprintln!("{text}"),
+            None => note!("{text}"),
         }
     }
 
@@ -132,12 +132,12 @@ impl Bar {
             return;
         }
         if let Some(signal) = summary.stopped {
-            eprintln!("stopped by {} after step {}; --resume goes on", signal.name(), summary.step);
+            note!("stopped by {} after step {}; --resume goes on", signal.name(), summary.step);
         }
         if let Some(evaluation) = &self.evaluation {
-            eprintln!("{}", evaluation.summary());
+            note!("{}", evaluation.summary());
         }
-        eprintln!("{} holds the model after step {}", summary.checkpoint.display(), summary.step);
+        note!("{} holds the model after step {}", summary.checkpoint.display(), summary.step);
     }
 }
 

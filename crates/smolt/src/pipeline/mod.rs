@@ -4,11 +4,12 @@
 
 mod steps;
 
+use crate::output::note;
 use serde_json::{Value, json};
 use smolt_run::error::Failure;
 use smolt_run::folder::RunFolder;
 use smolt_run::graph::{self, Outcome, Report};
-use smolt_run::recipe::Document;
+use smolt_run::recipe::{Document, FormatVersion};
 use smolt_run::{hash, signal};
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ smolt_run::recipe! {
     /// A pipeline: steps that feed each other.
     pub(crate) struct Pipeline {
         /// Version of this file's format.
-        format_version: u32 = 1,
+        format_version: FormatVersion = FormatVersion,
         /// Its name; the default folder of its results is runs/NAME.
         pub(crate) name: String,
         /// The steps, in any order.
@@ -66,6 +67,7 @@ pub(crate) fn load(path: &Path, sets: &[String]) -> Result<Loaded, Failure> {
         document.set_in("step", set)?;
     }
     let pipeline: Pipeline = document.read()?;
+    plain_name(&pipeline.name).map_err(|e| Failure { message: format!("{}: {e}", path.display()), ..e })?;
     let base = path.parent().unwrap_or(Path::new("."));
     let steps = pipeline
         .step
@@ -92,7 +94,20 @@ pub(crate) fn load(path: &Path, sets: &[String]) -> Result<Loaded, Failure> {
     Ok(Loaded { name: pipeline.name, steps })
 }
 
-/// Collects the steps that settings refer to, and hashes of the files outside the pipeline.
+/// Settings that hold text, in which an `@` is an `@` and a dot no path.
+const TEXTS: [&str; 5] = ["name", "title", "prompts", "special_tokens", "metadata"];
+
+/// Refuses names that would lead out of the folder they are joined to.
+pub(crate) fn plain_name(name: &str) -> Result<(), Failure> {
+    if graph::is_plain_name(name) {
+        return Ok(());
+    }
+    Err(Failure::bad_input(format!(
+        "name {name:?}: use letters, digits, `-`, `_` and `.`, at most 100, and no dot at the start"
+    )))
+}
+
+/// Collects the steps that settings refer to, and hashes of the files and folders outside the pipeline.
 fn references(
     settings: &Value,
     base: &Path,
@@ -106,17 +121,32 @@ fn references(
                 if !inputs.contains(&step) {
                     inputs.push(step);
                 }
-            } else if text.contains(['/', '.']) && base.join(text).is_file() {
-                outside.insert(text.clone(), hash::file(&base.join(text))?.into());
+            } else if text.contains(['/', '.']) {
+                let path = base.join(text);
+                // A folder that holds the pipeline itself is none that a step reads.
+                let around = || path.canonicalize().is_ok_and(|path| here(base).starts_with(path));
+                if path.is_file() {
+                    outside.insert(text.clone(), hash::file(&path)?.into());
+                } else if path.is_dir() && !around() {
+                    outside.insert(text.clone(), hash::folder(&path)?.into());
+                }
             }
         }
         Value::Array(items) => {
             items.iter().try_for_each(|item| references(item, base, inputs, outside))?;
         }
-        Value::Object(map) => map.values().try_for_each(|item| references(item, base, inputs, outside))?,
+        Value::Object(map) => {
+            let mut places = map.iter().filter(|(key, _)| !TEXTS.contains(&key.as_str()));
+            places.try_for_each(|(_, item)| references(item, base, inputs, outside))?;
+        }
         _ => {}
     }
     Ok(())
+}
+
+fn here(base: &Path) -> PathBuf {
+    let base = if base.as_os_str().is_empty() { Path::new(".") } else { base };
+    base.canonicalize().unwrap_or_default()
 }
 
 /// Brings every step up to date in `out`.
@@ -148,7 +178,7 @@ pub(crate) fn run(
             next();
             if !quiet {
                 let number = number.get();
-                eprintln!("[{number}/{total}] {} ({})", step.name, step.kind);
+                note!("[{number}/{total}] {} ({})", step.name, step.kind);
             }
             let Some((_, work)) = pipeline.steps.iter().find(|(s, _)| s.name == step.name) else {
                 return Err(Failure::failed(format!("step {} is not in the pipeline", step.name)));
@@ -164,7 +194,7 @@ pub(crate) fn run(
             if !quiet {
                 let text = if *outcome == Outcome::Ran { "done" } else { "up to date" };
                 let number = number.get();
-                eprintln!("[{number}/{total}] {name}: {text} ({seconds:.1} s)");
+                note!("[{number}/{total}] {name}: {text} ({seconds:.1} s)");
             }
         },
     )
@@ -173,4 +203,33 @@ pub(crate) fn run(
 /// Where results go by default.
 pub(crate) fn default_out(pipeline: &Loaded) -> PathBuf {
     Path::new("runs").join(&pipeline.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_steps_read_is_told_from_what_they_say() {
+        let dir = tempfile::tempdir().unwrap();
+        let model = dir.path().join("models/base");
+        std::fs::create_dir_all(&model).unwrap();
+        std::fs::write(model.join("config.json"), "{}").unwrap();
+        let read = || {
+            let settings = json!({
+                "model": "models/base", "run": "@train/run", "base": ".", "prompts": ["@Tom, hello."],
+                "special_tokens": ["@user"], "file": "models/base/config.json",
+            });
+            let (mut inputs, mut outside) = (Vec::new(), serde_json::Map::new());
+            references(&settings, dir.path(), &mut inputs, &mut outside).unwrap();
+            (inputs, outside)
+        };
+        let (inputs, before) = read();
+        assert_eq!(inputs, ["train"]);
+        assert_eq!(before.keys().collect::<Vec<_>>(), ["models/base", "models/base/config.json"]);
+        std::fs::write(model.join("tokenizer.json"), "{}").unwrap();
+        let after = read().1;
+        assert!(before["models/base"] != after["models/base"], "a changed folder is seen");
+        assert_eq!(before["models/base/config.json"], after["models/base/config.json"]);
+    }
 }

@@ -55,14 +55,10 @@ pub fn grouped<'a, A: Elem, B: Elem, C: Elem>(
 fn check<'a, A: Elem, B: Elem>(count: usize, job: &impl Fn(usize) -> Job<'a, A, B>, len: usize) {
     let mut end = 0;
     for i in 0..count {
-        let Job { dims: (m, n, k), a, b, c } = job(i);
+        let Job { dims: (m, n, _), c, .. } = job(i);
         assert!(end <= c, "gemm: parts of c overlap or are out of order");
         end = c + m * n;
         assert!(end <= len, "gemm: c [{m}, {n}] from {c} on in {len} elements");
-        if m > 0 && n > 0 && k > 0 {
-            a.check("a", m, k);
-            b.check("b", k, n);
-        }
     }
 }
 
@@ -108,8 +104,14 @@ impl<'a, F, C: Elem> Group<'_, F, C> {
         F: Fn(usize) -> Job<'a, A, B>,
     {
         let Job { dims, a, b, c } = (self.job)(i);
-        let data = self.c.part(c, c + dims.0 * dims.1);
-        (Product { dims, a, b, round: self.round }, Output { data, ld: dims.1, accumulate: self.accumulate })
+        let (m, n, k) = dims;
+        // Every time, because a job may be another than it was.
+        if m > 0 && n > 0 && k > 0 {
+            a.check("a", m, k);
+            b.check("b", k, n);
+        }
+        let data = self.c.part(c, c + m * n);
+        (Product { dims, a, b, round: self.round }, Output { data, ld: n, accumulate: self.accumulate })
     }
 
     /// Does a product that needs no packing.

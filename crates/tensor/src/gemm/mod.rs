@@ -66,9 +66,7 @@ macro_rules! with_kernel {
 }
 use with_kernel;
 
-/// The most rows whose products with a weight are dot products, summed in an order of their own. Among products of more
-/// rows than these a row has the same bits, whatever the rows beside it.
-pub const FEW_ROWS: usize = 16;
+pub use crate::order::FEW_ROWS;
 
 /// How operands enter a matrix product; accumulation is always fp32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

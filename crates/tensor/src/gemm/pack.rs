@@ -211,9 +211,10 @@ unsafe fn square<S: Simd>(from: *const f32, bytes: usize, rows: usize, out: &mut
     for lane in (0..lanes).step_by(S::LANES) {
         let (rows, width) = (rows.saturating_sub(lane).min(S::LANES), (lanes - lane).min(S::LANES));
         for unit in (0..SQUARE).step_by(S::LANES) {
+            // It may lie beyond the matrix where there are no rows.
+            let from = from.wrapping_byte_add(lane * bytes).wrapping_add(unit);
             // SAFETY: rows by the caller's promise, `out` by the assertion.
             unsafe {
-                let from = from.byte_add(lane * bytes).add(unit);
                 S::transpose(from, bytes, rows, out.as_mut_ptr().add(unit * lanes + lane), lanes, width);
             }
         }

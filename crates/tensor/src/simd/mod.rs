@@ -57,9 +57,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
     /// a · b + c, in one rounding where the hardware has FMA.
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// Lane-wise maximum; b where one of them is NaN.
+    /// Lane-wise maximum; where a is NaN: b, or NaN; where b is: NaN.
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
-    /// Lane-wise minimum; b where one of them is NaN.
+    /// Lane-wise minimum; where a is NaN: b, or NaN; where b is: NaN.
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
     /// Square root.
     unsafe fn sqrt(a: Self::V) -> Self::V;
@@ -175,7 +175,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
         }
     }
 
-    /// e^x, within 2 ulp; 0 below −87.3, clamped above 88.3, NaN of NaN.
+    /// e^x, within 2 ulp; of less than −87.3 that of −87.3 (1.2e-38), of more than 88.3 that of 88.3, NaN of NaN.
     #[inline(always)]
     unsafe fn exp(x: Self::V) -> Self::V {
         // SAFETY: the caller's promise covers every call below.

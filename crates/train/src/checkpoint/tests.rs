@@ -90,13 +90,16 @@ fn the_newest_are_kept_in_order_of_number() {
         saved(run.path(), step);
     }
     assert_eq!(steps(run.path()), [9, 10, 100]);
-    prune(run.path(), 0).unwrap();
+    prune(run.path(), 0, 100).unwrap();
     assert_eq!(steps(run.path()).len(), 3);
     let partial = run.path().join("checkpoints/.step-11.partial");
     fs::create_dir(&partial).unwrap();
-    prune(run.path(), 2).unwrap();
+    prune(run.path(), 2, 100).unwrap();
     assert_eq!(steps(run.path()), [10, 100]);
     assert!(!partial.exists());
+    // Damaged ones that a resumed run passed over do not count.
+    prune(run.path(), 1, 10).unwrap();
+    assert_eq!(steps(run.path()), [10, 100]);
 }
 
 #[test]

@@ -29,6 +29,18 @@ pub(super) fn keep_precision(folder: &RunFolder, recipe: &mut Train) -> Result<(
     Ok(())
 }
 
+/// A run that another's newest checkpoint was the beginning of goes on from there, however far the other has come.
+pub(super) fn keep_origin(folder: &RunFolder, recipe: &mut Train) -> Result<(), Failure> {
+    let path = lock_path(folder);
+    let Some(from) = recipe.model.from.as_mut().filter(|_| path.exists()) else { return Ok(()) };
+    let Some(was) = recipe::load::<Train>(&path, &[])?.model.from else { return Ok(()) };
+    let of_a_run = |path: &str| Path::new(path).parent().is_some_and(|p| p.ends_with("checkpoints"));
+    if of_a_run(from) && of_a_run(&was) {
+        *from = was;
+    }
+    Ok(())
+}
+
 /// Compares the recipe with the one the run was started with, `recipe.lock.toml`, if it was. With `change_stages`, stages
 /// that have not begun at the newest checkpoint may differ; if they do, the stages of before are returned.
 pub(super) fn check_lock(

@@ -174,6 +174,19 @@ fn what_cannot_be_continued_is_refused() {
     assert_same_end(&world, "changed", "after all refusals");
 }
 
+/// A run that began with another's newest checkpoint does not need it any more, wherever the other has come to.
+#[test]
+fn a_run_goes_on_without_the_checkpoint_it_came_from() {
+    let world = world();
+    let from = |step: u64| format!("model.from=\"whole/checkpoints/step-{step}\"");
+    world.run(world.recipe(&[&from(3)]), "branch", false, cpu(1)).0.unwrap();
+    let whole = fs::read(world.path("branch/checkpoints/step-12/model.safetensors")).unwrap();
+    world.killed("branch", 6, "later");
+    fs::remove_dir_all(world.path("whole/checkpoints/step-3")).unwrap();
+    world.run(world.recipe(&[&from(9)]), "later", true, cpu(1)).0.unwrap();
+    assert!(fs::read(world.path("later/checkpoints/step-12/model.safetensors")).unwrap() == whole);
+}
+
 #[test]
 fn another_instruction_set_is_told_but_goes_on() {
     let world = world();

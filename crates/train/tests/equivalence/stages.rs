@@ -85,6 +85,15 @@ fn stages_to_come_may_change_when_that_is_said_and_those_begun_may_not() {
     refused(9, &same, true, "the data changed since this run started");
 }
 
+#[test]
+fn stages_changed_before_the_first_checkpoint_are_the_runs_from_then_on() {
+    let world = world();
+    let changed = stages(&["{name=\"richer\",start_step=8,weights={stories=1,late=1}}"]);
+    world.killed("whole", 0, "early");
+    world.run_with(world.recipe(&[SOURCES, &changed]), "early", true, true, cpu()).0.unwrap();
+    world.run(world.recipe(&[SOURCES, &changed]), "early", true, cpu()).0.unwrap();
+}
+
 /// The first batches do not depend on how long the run will be, nor on stages to come (spec MYS-02).
 #[test]
 fn the_first_batches_are_the_same_for_any_length() {

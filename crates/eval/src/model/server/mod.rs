@@ -10,6 +10,7 @@ mod echo;
 use super::{Generated, Heard, Model, ModelError, OnDone, Prompt, Request, Scored, TextScore, Writing};
 use echo::Echo;
 use serde_json::{Value, json};
+use smolt_run::error::{Exit, ExitKind};
 use smolt_store::{Address, Error, Store, Why};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -126,7 +127,11 @@ impl ServerModel {
             _ => "check that it is an OpenAI-compatible server",
         };
         let tries = if remote.tries > 1 { format!(" (tried {} times)", remote.tries) } else { String::new() };
-        ModelError::Server(format!("{}: {}{tries}; {fix}", remote.address, remote.problem))
+        let problem = format!("{}: {}{tries}; {fix}", remote.address, remote.problem);
+        match error.exit() {
+            Exit::Failed => ModelError::Unreachable(problem),
+            _ => ModelError::Server(problem),
+        }
     }
 
     /// An answer that makes no sense.

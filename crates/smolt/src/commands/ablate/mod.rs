@@ -4,12 +4,14 @@ mod speed;
 
 use super::train::{Bar, load_recipe};
 use crate::device::DeviceArgs;
-use crate::output::{self, thousands};
+use crate::output::{self, note, thousands};
 use crate::{Outcome, pipeline};
 use serde::{Deserialize, Serialize};
 use smolt_arch::count;
+use smolt_data::shard::Shard;
 use smolt_run::error::{Failure, FileError};
 use smolt_run::{atomic, hash, metrics, recipe, signal};
+use smolt_train::recipe::Train;
 use smolt_train::session::{self, Options};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -48,7 +50,7 @@ pub(crate) struct Args {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Trained {
     format_version: u32,
-    /// Hash of the recipe.
+    /// Hash of the recipe and its data.
     key: String,
     seed: u64,
     parameters: u64,
@@ -109,13 +111,12 @@ pub(crate) fn run(args: Args) -> Outcome {
     let data = args.folder.join(DATA).with_extension("toml");
     if data.exists() {
         let loaded = pipeline::load(&data, &[])?;
-        pipeline::run(
-            &loaded,
-            &args.folder,
-            &pipeline::default_out(&loaded),
-            args.device.threads(),
-            args.json,
-        )?;
+        let into = pipeline::default_out(&loaded);
+        let made = pipeline::run(&loaded, &args.folder, &into, args.device.threads(), args.json);
+        if made.is_err() && signal::requested().is_some() {
+            return Ok(stopped());
+        }
+        made?;
     }
     let (mut rows, mut runs) = (Vec::new(), Vec::new());
     for (index, path) in recipes.iter().enumerate() {
@@ -123,7 +124,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         let mut trained = Vec::new();
         for seed in 1..=args.seeds {
             if !args.json {
-                eprintln!("[{}/{}] {name}, seed {seed}", index + 1, recipes.len());
+                note!("[{}/{}] {name}, seed {seed}", index + 1, recipes.len());
             }
             match train(path, seed, &out.join(&name).join(format!("seed-{seed}")), &args)? {
                 Some(result) => trained.push(result),
@@ -133,8 +134,10 @@ pub(crate) fn run(args: Args) -> Outcome {
         runs.push(out.join(&name).join("seed-1"));
         rows.push(row(name, &trained));
     }
+    // Not lost if the timing fails.
+    write(&out, &rows)?;
     if !args.json {
-        eprintln!("timing");
+        note!("timing");
     }
     for (row, speeds) in rows.iter_mut().zip(speed::measure(&runs, &args.device)?) {
         row.tokens_per_second = Spread::of(&speeds);
@@ -148,7 +151,7 @@ pub(crate) fn run(args: Args) -> Outcome {
 }
 
 fn stopped() -> ExitCode {
-    eprintln!("the same command goes on where it stopped");
+    note!("the same command goes on where it stopped");
     signal::requested().map_or(ExitCode::FAILURE, |signal| ExitCode::from(signal.exit_code()))
 }
 
@@ -181,7 +184,7 @@ fn recipes(folder: &Path, only: &[String]) -> Result<Vec<PathBuf>, Failure> {
 fn train(path: &Path, seed: u64, out: &Path, args: &Args) -> Result<Option<Trained>, Failure> {
     let mut train = load_recipe(path, &args.set)?;
     train.seed = seed;
-    let key = hash::bytes(recipe::to_toml(&train).as_bytes());
+    let key = hash::bytes(format!("{}{}", recipe::to_toml(&train), data_of(&train)?).as_bytes());
     let file = out.join(RESULT);
     let before = std::fs::read(&file).ok().and_then(|b| serde_json::from_slice::<Trained>(&b).ok());
     if let Some(before) = before.filter(|before| before.key == key) {
@@ -220,6 +223,18 @@ fn train(path: &Path, seed: u64, out: &Path, args: &Args) -> Result<Option<Train
     };
     atomic::write(&file, output::or_empty(serde_json::to_string_pretty(&result)).as_bytes())?;
     Ok(Some(result))
+}
+
+/// What a training reads, by the checksums that shards carry: the recipe has their names only.
+fn data_of(train: &Train) -> Result<String, Failure> {
+    let data = &train.data;
+    let paths = data.sources.iter().map(|source| &source.path).chain(data.validation.iter().map(|d| &d.path));
+    let mut all = hash::file(&Path::new(&data.tokenizer).join("tokenizer.json"))?;
+    for path in paths {
+        let meta = Shard::open(Path::new(path))?.meta().clone();
+        all += &format!("\n{}", output::or_empty(serde_json::to_string(&meta)));
+    }
+    Ok(all)
 }
 
 /// The last validation of a run, from its log: a run that was finished before says no more.

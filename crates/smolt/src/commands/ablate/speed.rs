@@ -25,7 +25,7 @@ pub(super) fn measure(runs: &[PathBuf], device: &DeviceArgs) -> Result<Vec<Vec<f
 fn tokens_per_second(run: &std::path::Path, device: &DeviceArgs) -> Result<f64, Failure> {
     let cpu = device.cpu()?;
     let recipe: Train = recipe::load(&run.join("recipe.lock.toml"), &[])?;
-    let config = recipe.model.config().map_err(|e| Failure::bad_input(format!("{}: {e}", run.display())))?;
+    let config = recipe.model_config()?;
     let batch = Batch { sequences: recipe.train.micro_batch_size, length: recipe.train.sequence_length };
     let precision = recipe.train.precision.resolve(cpu.isa);
     let mut step = Step::new(config, batch, precision, recipe.train.recompute, cpu)?;

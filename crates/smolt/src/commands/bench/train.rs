@@ -4,6 +4,7 @@ use super::profile::{self, Row, Whole};
 use super::step::{Step, Times};
 use super::{Dtype, Shape, rounded};
 use crate::device::DeviceArgs;
+use crate::output::note;
 use crate::{Outcome, output};
 use serde_json::json;
 use smolt_arch::count;
@@ -87,7 +88,7 @@ pub(super) fn run(args: Args) -> Outcome {
     } else {
         output::json(&result);
         if args.profile {
-            eprintln!("{}", profile::table(&rows, &whole));
+            note!("{}", profile::table(&rows, &whole));
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -1,7 +1,8 @@
 //! `smolt data curate`
 
 use crate::device::DeviceArgs;
-use crate::output::{self, thousands};
+use crate::output::{self, note, thousands};
+use crate::pipeline::plain_name;
 use crate::{Outcome, curation};
 use smolt_curate::engine::Options;
 use smolt_curate::recipe::{Curation, Places};
@@ -52,6 +53,8 @@ pub(crate) fn run(args: Args) -> Outcome {
         }
         _ => Rank::from_env()?,
     };
+    plain_name(&recipe.name)
+        .map_err(|e| Failure { message: format!("{}: {e}", args.recipe.display()), ..e })?;
     let out = args.out.unwrap_or_else(|| Path::new("runs").join(&recipe.name));
     signal::install().map_err(|e| Failure::failed(format!("cannot handle signals: {e}")))?;
     let base = args.recipe.parent().unwrap_or(Path::new("."));
@@ -73,7 +76,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     let report = match curation::run(&recipe, &options, args.json) {
         Err(failure) => match signal::requested() {
             Some(signal) => {
-                eprintln!("{failure}");
+                note!("{failure}");
                 return Ok(ExitCode::from(signal.exit_code()));
             }
             None => return Err(failure),

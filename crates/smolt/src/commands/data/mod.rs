@@ -60,7 +60,7 @@ fn fresh(dir: &Path) -> Result<(), Failure> {
     Ok(std::fs::create_dir_all(dir).map_err(|e| FileError::writing(dir, e))?)
 }
 
-/// `12.3` for a share of 0.123.
+/// `12.30` for a share of 0.123.
 fn percent(share: f64) -> String {
     format!("{:.2}", 100.0 * share)
 }

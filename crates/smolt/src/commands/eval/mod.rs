@@ -25,6 +25,7 @@ use smolt_eval::evaluate::How;
 use smolt_eval::task::{Formulation, SUITES, Task, builtin};
 use smolt_run::error::Failure;
 use smolt_train::recipe::PrecisionSetting;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -181,7 +182,22 @@ impl Asked {
                 None => tasks.push(builtin(name, &self.set)?),
             }
         }
-        tasks.into_iter().map(|task| self.formulated(task)).collect()
+        let mut known: BTreeMap<String, String> = BTreeMap::new();
+        let mut once = Vec::new();
+        for task in tasks {
+            let hash = smolt_eval::record::task_hash(&task);
+            match known.insert(task.name.clone(), hash.clone()) {
+                None => once.push(self.formulated(task)?),
+                Some(before) if before == hash => {}
+                Some(_) => {
+                    return Err(Failure::bad_input(format!(
+                        "two tasks are called `{}`, and results are kept by name: rename one",
+                        task.name
+                    )));
+                }
+            }
+        }
+        Ok(once)
     }
 
     fn formulated(&self, mut task: Task) -> Result<(Task, Vec<Formulation>), Failure> {

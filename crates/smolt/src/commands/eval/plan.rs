@@ -5,13 +5,14 @@ use smolt_eval::stats::schedule::{self, McfSignal, Situation};
 use smolt_eval::task::{Formulation, Task};
 use smolt_run::error::Failure;
 use smolt_run::recipe;
+use smolt_run::recipe::FormatVersion;
 use std::path::{Path, PathBuf};
 
 recipe! {
     /// Evaluation between the steps of a training.
     pub(crate) struct Plan {
         /// Version of this file's format.
-        format_version: u32 = 1,
+        format_version: FormatVersion = FormatVersion,
         /// Tasks and suites by name, or task files.
         pub(crate) tasks: Vec<String>,
         /// A fixed part of the items of each task.

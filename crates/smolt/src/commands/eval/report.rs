@@ -4,7 +4,7 @@ use crate::output::thousands;
 use crate::report::{STYLE, escape};
 use smolt_eval::evaluate::{Sample, Written};
 use smolt_eval::record::{self, Results, TaskResult};
-use smolt_run::error::{Failure, FileError};
+use smolt_run::error::Failure;
 use smolt_run::plot::{Bar, BarChart};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -46,8 +46,7 @@ pub(crate) fn write(folder: &Path, results: &Results) -> Result<PathBuf, Failure
     }
     page.push_str("</body></html>\n");
     let path = folder.join("report.html");
-    smolt_run::atomic::write(&path, page.as_bytes())
-        .map_err(|e| FileError::writing(&path, std::io::Error::other(e.to_string())))?;
+    smolt_run::atomic::write(&path, page.as_bytes())?;
     Ok(path)
 }
 

@@ -1,5 +1,6 @@
 //! `smolt eval samples`: how often to sample each question for a wanted error, from a pilot (spec PEV-06).
 
+use crate::output::note;
 use crate::{Outcome, output};
 use serde::Serialize;
 use smolt_eval::evaluate::{Sample, Written};
@@ -82,7 +83,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             left_out.join("; ")
         )));
     }
-    left_out.iter().for_each(|why| eprintln!("{why}"));
+    left_out.iter().for_each(|why| note!("{why}"));
     if args.json {
         output::json(&planned);
         return Ok(ExitCode::SUCCESS);

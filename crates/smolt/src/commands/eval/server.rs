@@ -62,6 +62,8 @@ impl ServerArgs {
             path: self.server.clone().unwrap_or_default(),
             hash: model.name().to_owned(),
             tokenizer_hash: String::new(),
+            config_hash: None,
+            template_hash: None,
             precision: "server".into(),
             context_length: model.context_length().unwrap_or(0),
             parameters: None,

@@ -5,7 +5,7 @@ use smolt_eval::evaluate::Sample;
 use smolt_eval::record;
 use smolt_eval::stats::subset::{Agreement, Responses, select};
 use smolt_eval::task::Formulation;
-use smolt_run::error::{Failure, FileError};
+use smolt_run::error::Failure;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -66,8 +66,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let chosen = select(&responses, &held_out, args.count)?;
     if let Some(path) = &args.ids {
         let lines: String = chosen.items.iter().map(|&i| format!("{}\n", responses.items[i])).collect();
-        smolt_run::atomic::write(path, lines.as_bytes())
-            .map_err(|e| FileError::writing(path, std::io::Error::other(e.to_string())))?;
+        smolt_run::atomic::write(path, lines.as_bytes())?;
     }
     if args.json {
         output::json(&chosen);

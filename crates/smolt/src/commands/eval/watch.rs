@@ -5,6 +5,7 @@ use super::server::ServerArgs;
 use super::{Asked, Precision};
 use crate::device::DeviceArgs;
 use crate::evaluation::{self, Held, Job, Prepared};
+use crate::output::note;
 use crate::{Outcome, output};
 use serde_json::json;
 use smolt_eval::record::{self, Results};
@@ -210,8 +211,8 @@ impl Watcher<'_> {
             quiet: self.args.json,
         };
         let results = held.ask(&job, &self.tasks, &self.cpu)?;
-        if !self.is_done(step) {
-            // A signal came; the rest is asked when the watcher is started again.
+        if signal::requested().is_some() && !self.is_done(step) {
+            // The rest is asked when the watcher is started again.
             return Ok(());
         }
         self.settled.insert(step);
@@ -229,7 +230,7 @@ impl Watcher<'_> {
 
     fn pass_over(&mut self, step: u64, why: &str) {
         self.settled.insert(step);
-        eprintln!("step {step} is passed over: {why}");
+        note!("step {step} is passed over: {why}");
     }
 
     /// Logs what an evaluation cost and scored, and warns when checkpoints come faster than they are evaluated.
@@ -239,7 +240,7 @@ impl Watcher<'_> {
         let warning = running.then(|| overtaken(took.as_secs_f64(), gap, backlog, self.backlog)).flatten();
         self.backlog = backlog;
         if let Some(warning) = &warning {
-            eprintln!("{warning}");
+            note!("{warning}");
         }
         let line = json!({
             "time": evaluation::now(), "step": step, "seconds": took.as_secs_f64(), "backlog": backlog,

@@ -83,6 +83,7 @@ fn of_folder(args: &Args, isa: Isa) -> Result<Planned, Failure> {
     let config = super::of_folder(&args.model, &args.set)?;
     let training = Training {
         micro_batch_size: 1,
+        global_batch_size: 1,
         sequence_length: config.max_position_embeddings.min(4096),
         bf16: Precision::auto(isa) == Precision::Bf16,
         recompute: Recompute::None,

@@ -1,5 +1,6 @@
 //! Sentences token by token, as a page of one file.
 
+use crate::report::escape;
 use std::fmt::Write;
 
 const HEAD: &str = "<!doctype html>\n<html><head><meta charset=\"utf-8\"><title>Tokenizers side by side</title>\n<style>\n\
@@ -15,27 +16,23 @@ span{white-space:pre-wrap;border-radius:3px;padding:1px 0}\n\
 pub(super) fn page(names: &[&str], sentences: &[(String, Vec<Vec<String>>)]) -> String {
     let mut page = HEAD.to_owned();
     for (sentence, cut) in sentences {
-        let _ = writeln!(page, "<h2 dir=\"auto\">{}</h2>\n<table>", escaped(sentence));
+        let _ = writeln!(page, "<h2 dir=\"auto\">{}</h2>\n<table>", escape(sentence));
         for (name, tokens) in names.iter().zip(cut) {
             let _ = write!(
                 page,
                 "<tr><th>{}</th><td class=\"n\">{}</td><td dir=\"auto\">",
-                escaped(name),
+                escape(name),
                 tokens.len()
             );
             for (token, colour) in tokens.iter().zip("abcd".chars().cycle()) {
                 let shown = token.replace('\n', "⏎\n").replace('\t', "⇥");
-                let _ = write!(page, "<span class=\"{colour}\">{}</span>", escaped(&shown));
+                let _ = write!(page, "<span class=\"{colour}\">{}</span>", escape(&shown));
             }
             page.push_str("</td></tr>\n");
         }
         page.push_str("</table>\n");
     }
     page + "</body></html>\n"
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

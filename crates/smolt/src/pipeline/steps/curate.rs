@@ -2,12 +2,13 @@
 
 use super::Context;
 use crate::curation;
+use crate::output::note;
 use serde_json::{Value, json};
 use smolt_curate::engine::{self, Options};
 use smolt_curate::recipe::{Curation, Output, Places, Source};
 use smolt_run::error::Failure;
 use smolt_run::launcher::Rank;
-use smolt_run::recipe::Document;
+use smolt_run::recipe::{Document, FormatVersion};
 use smolt_store::Store;
 use std::path::Path;
 
@@ -28,7 +29,7 @@ smolt_run::recipe! {
 impl CurateSettings {
     fn curation(&self, name: &str) -> Curation {
         let Self { source, step, output, .. } = self.clone();
-        Curation { format_version: 1, name: name.to_owned(), source, step, output }
+        Curation { format_version: FormatVersion, name: name.to_owned(), source, step, output }
     }
 
     /// The files outside the pipeline behind `inputs`: names and sizes.
@@ -54,7 +55,7 @@ pub(super) fn run(s: &CurateSettings, context: &Context<'_>) -> Result<(), Failu
     };
     let report = curation::run(&s.curation("curate"), &options, context.quiet)?;
     if !context.quiet {
-        eprintln!("{}", curation::table(&report));
+        note!("{}", curation::table(&report));
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use super::Context;
 use crate::output;
+use crate::output::note;
 use crate::skills::{self, Plan};
 use smolt_run::error::Failure;
 
@@ -64,7 +65,7 @@ pub(super) fn run(s: &EvalSettings, context: &Context<'_>) -> Result<(), Failure
     };
     let scores = skills::run(&plan)?;
     if !context.quiet {
-        eprintln!("{}", skills::table(&scores));
+        note!("{}", skills::table(&scores));
     }
     let text = output::or_empty(serde_json::to_string_pretty(&scores));
     smolt_run::atomic::write(&context.folder.join("scores.json"), text.as_bytes())?;

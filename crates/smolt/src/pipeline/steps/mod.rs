@@ -89,10 +89,11 @@ impl Work {
 
     /// Refuses settings that cannot work before any step has run.
     pub(super) fn check(&self) -> Result<(), Failure> {
-        if let Work::Train(s) = self {
-            s.check()?;
+        match self {
+            Work::Train(s) => s.check(),
+            Work::Tokenize(s) => s.check(),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// What the step reads from outside the pipeline beyond single files, so that a change of it is seen.

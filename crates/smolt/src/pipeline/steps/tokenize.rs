@@ -2,6 +2,7 @@
 
 use super::Context;
 use crate::output;
+use crate::output::note;
 use serde_json::{Map, json};
 use smolt_data::document::{Chat, Documents, JsonLines};
 use smolt_data::tokenize::{
@@ -45,6 +46,13 @@ smolt_run::recipe! {
     }
 }
 
+impl TokenizeSettings {
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        let names = self.documents.iter().map(|s| &s.name).chain(self.chats.iter().map(|s| &s.name));
+        names.into_iter().try_for_each(|name| crate::pipeline::plain_name(name))
+    }
+}
+
 pub(super) fn run(s: &TokenizeSettings, context: &Context<'_>) -> Result<(), Failure> {
     let dir = context.path(&s.tokenizer);
     let mut reports = Map::new();
@@ -69,7 +77,7 @@ pub(super) fn run(s: &TokenizeSettings, context: &Context<'_>) -> Result<(), Fai
 
 fn say(quiet: bool, name: &str, r: &Report) {
     if !quiet {
-        eprintln!(
+        note!(
             "{name}: {} documents, {} tokens, {:.2} bytes per token",
             output::thousands(r.documents),
             output::thousands(r.tokens),

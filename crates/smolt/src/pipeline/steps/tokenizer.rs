@@ -2,6 +2,7 @@
 
 use super::Context;
 use crate::output;
+use crate::output::note;
 use serde_json::json;
 use smolt_data::document::{Document, Documents};
 use smolt_run::error::{Failure, FileError};
@@ -73,7 +74,7 @@ pub(super) fn run(settings: &TokenizerSettings, context: &Context<'_>) -> Result
     let template = settings.chat_template.as_ref().map(|p| context.path(p));
     let report = train(settings, &sources, template.as_deref(), context.threads, context.folder)?;
     if !context.quiet {
-        eprintln!("{report}");
+        note!("{report}");
     }
     Ok(())
 }
@@ -137,19 +138,30 @@ pub(crate) fn train(
     let record = TrainingRecord { format_version: 1, tokenizer_hash, sources: taken };
     // Documents that nobody named are no mixture, and a record of them would seem to differ from every one.
     let record = sources.iter().any(|s| s.name != UNNAMED).then_some(record);
+    save(out, &trained, &template, record.as_ref())?;
+    Ok(trained.report)
+}
+
+/// Writes `base/`, `chat/` and `report.json`.
+fn save(
+    out: &Path,
+    trained: &tokenizer::Trained,
+    template: &str,
+    record: Option<&TrainingRecord>,
+) -> Result<(), Failure> {
     for (name, roles, template) in
-        [("base", SpecialRoles::pretrained(), None), ("chat", SpecialRoles::chat(), Some(template.as_str()))]
+        [("base", SpecialRoles::pretrained(), None), ("chat", SpecialRoles::chat(), Some(template))]
     {
         let dir = out.join(name);
         std::fs::create_dir_all(&dir).map_err(|e| FileError::writing(&dir, e))?;
         tokenizer::save(&dir, &trained.tokenizer, &roles, template)?;
-        if let Some(record) = &record {
+        if let Some(record) = record {
             record.save(&dir)?;
         }
     }
     let report = serde_json::to_string_pretty(&json!({"format_version": 1, "report": trained.report}));
     smolt_run::atomic::write(&out.join("report.json"), output::or_empty(report).as_bytes())?;
-    Ok(trained.report)
+    Ok(())
 }
 
 /// What share of each source belongs to the sample; sources are read once to know their sizes, unless all is taken.

@@ -77,15 +77,8 @@ fn fetch(api: &Api, at: &HubPath, info: &FileInfo, blob: &Path, certain: bool) -
 
 fn atomic_fetch(folder: &Path, blob: &Path, fetch: &mut Fetch<'_>) -> Result<(), Error> {
     let writing = |source| Error::from(FileError::writing(blob, source));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".tmp-").suffix(".incomplete");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // The umask applies: a cache may be shared with a group.
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    let mut temporary = builder.tempfile_in(folder).map_err(writing)?;
+    let mut temporary =
+        atomic::temporary_files().suffix(".incomplete").tempfile_in(folder).map_err(writing)?;
     let path = temporary.path().to_owned();
     if !fetch.append(temporary.as_file_mut(), &path)? {
         return Err(fetch.broken("its content has another SHA-256 than the Hub says"));

@@ -18,12 +18,12 @@ simd_kernel! {
 
 simd_kernel! {
     /// `dst += factor·src`.
-    pub(crate) fn add_scaled_rows<S>(factor: f32, src: &[f32], dst: &mut [f32]) {
+    pub(crate) fn add_scaled_rows<S, E: Elem>(factor: f32, src: &[E], dst: &mut [f32]) {
         let len = src.len().min(dst.len());
         let (src, dst) = (src.as_ptr(), dst.as_mut_ptr());
         // SAFETY: `i + n <= len`, which both slices reach.
         for_lanes!(S, len, |i, n| unsafe {
-            let sum = S::fma(f32::load_n::<S>(src.add(i), n), S::splat(factor), f32::load_n::<S>(dst.add(i), n));
+            let sum = S::fma(E::load_n::<S>(src.add(i), n), S::splat(factor), f32::load_n::<S>(dst.add(i), n));
             f32::store_n::<S>(dst.add(i), sum, n);
         });
     }

@@ -94,7 +94,7 @@ fn between<E: Elem>(
                     let bias = &bias[dispatch.expert_of(row) * d..][..d];
                     along += kernels::dot::<E>(cpu.isa, bias, &d_rows[row * d..(row + 1) * d]);
                 }
-                // SAFETY: each row has a slot of its own.
+                // SAFETY: each row has a slot of its own, as `Layer::check` has seen.
                 let to = unsafe { to.slice(slot, slot + 1) };
                 to[0] = along + if d_weights.accumulate { to[0] } else { 0.0 };
             }

@@ -2,7 +2,7 @@
 
 use super::{Dispatch, Gradient};
 use crate::Cpu;
-use crate::ops::add::{add_rows, convert_rows};
+use crate::ops::add::{add_rows, add_scaled_rows, convert_rows};
 use crate::order::REDUCE_ROWS;
 use crate::pool::Disjoint;
 use crate::scratch;
@@ -149,7 +149,7 @@ pub(super) fn sum_rows<E: Elem>(
                 block.fill(0.0);
                 for row in at.start..end {
                     let weight = if weighted { dispatch.weights[dispatch.order[row] as usize] } else { 1.0 };
-                    add_weighted::<E>(
+                    add_scaled_rows::<E>(
                         cpu.isa,
                         weight,
                         &rows[row * width + cols.start..][..cols.len()],
@@ -161,18 +161,4 @@ pub(super) fn sum_rows<E: Elem>(
             }
         });
     });
-}
-
-simd_kernel! {
-    /// `sum += weight·x`
-    fn add_weighted<S, E: Elem>(weight: f32, x: &[E], sum: &mut [f32]) {
-        let len = x.len();
-        assert_eq!(sum.len(), len);
-        let (x, sum) = (x.as_ptr(), sum.as_mut_ptr());
-        // SAFETY: `i + n <= len`, the length of both.
-        for_lanes!(S, len, |i, n| unsafe {
-            let x = S::fma(S::splat(weight), E::load_n::<S>(x.add(i), n), f32::load_n::<S>(sum.add(i), n));
-            f32::store_n::<S>(sum.add(i), x, n);
-        });
-    }
 }

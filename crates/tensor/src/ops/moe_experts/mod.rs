@@ -123,8 +123,12 @@ impl Layer<'_> {
             ends == (Some(0), Some(rows as u32)) && offsets.is_sorted(),
             "moe_experts: offsets of {rows} rows"
         );
-        let below = |table: &[u32]| table.iter().all(|&i| (i as usize) < rows);
-        assert!(below(order) && below(places), "moe_experts: a row or slot is not below {rows}");
+        let undone =
+            |(row, &slot): (usize, &u32)| places.get(slot as usize).is_some_and(|&at| at as usize == row);
+        assert!(
+            order.iter().enumerate().all(undone),
+            "moe_experts: places are not where order puts {rows} rows"
+        );
         let experts = self.dispatch.experts();
         assert!(
             self.gate_up.len() == experts * 2 * intermediate * d

@@ -3,7 +3,7 @@
 use super::{Args, Gate, Groups, Routes, Routing, Saved};
 use crate::Cpu;
 use crate::isa::Isa;
-use crate::ops::add::add_rows;
+use crate::ops::add::{add_rows, add_scaled_rows};
 use crate::order::REDUCE_ROWS;
 use crate::pool::Disjoint;
 use crate::scratch;
@@ -226,7 +226,7 @@ fn backward_row(
         if routing.gate != Gate::Sigmoid || slopes.z != 0.0 { softmax(isa, logits, scores) } else { 0.0 };
     let z = slopes.z * log_z as f32;
     if z != 0.0 {
-        shift(isa, scores, z, d);
+        add_scaled_rows(isa, z, scores, d);
     }
     let sum = if routing.gate == Gate::Sigmoid { sigmoids(isa, logits, scores) } else { 1.0 };
     if routing.gate == Gate::SoftmaxTopK {
@@ -240,7 +240,7 @@ fn backward_row(
         Gate::Sigmoid => parts.for_each(|(i, ds)| d[i] += ds * scores[i] * (1.0 - scores[i])),
         Gate::Softmax => {
             let along: f32 = parts.clone().map(|(i, dp)| dp * scores[i]).sum();
-            shift(isa, scores, -along, d);
+            add_scaled_rows(isa, -along, scores, d);
             parts.for_each(|(i, dp)| d[i] += dp * scores[i]);
         }
     }
@@ -313,20 +313,6 @@ simd_kernel! {
             });
             S::reduce_add(sum)
         }
-    }
-}
-
-simd_kernel! {
-    /// `d += factor·p`.
-    fn shift<S>(p: &[f32], factor: f32, d: &mut [f32]) {
-        let len = p.len();
-        assert_eq!(d.len(), len);
-        let (p, d) = (p.as_ptr(), d.as_mut_ptr());
-        // SAFETY: `i + n <= len`, the length of both.
-        for_lanes!(S, len, |i, n| unsafe {
-            let sum = S::fma(f32::load_n::<S>(p.add(i), n), S::splat(factor), f32::load_n::<S>(d.add(i), n));
-            f32::store_n::<S>(d.add(i), sum, n);
-        });
     }
 }
 

@@ -47,12 +47,17 @@ pub struct Tables {
 impl Tables {
     /// Tables for positions `0..max_positions`.
     pub fn new(max_positions: usize, frequencies: &Frequencies) -> Tables {
-        let angles =
-            || (0..max_positions).flat_map(|p| frequencies.per_pair.iter().map(move |f| p as f64 * f));
-        let factor = frequencies.attention_factor;
+        let table = |of: fn(f64) -> f64| {
+            let mut table = Vec::with_capacity(max_positions * frequencies.per_pair.len());
+            for p in 0..max_positions {
+                let angles = frequencies.per_pair.iter().map(|f| p as f64 * f);
+                table.extend(angles.map(|angle| (of(angle) * frequencies.attention_factor) as f32));
+            }
+            table
+        };
         Tables {
-            cos: angles().map(|a| (a.cos() * factor) as f32).collect(),
-            sin: angles().map(|a| (a.sin() * factor) as f32).collect(),
+            cos: table(f64::cos),
+            sin: table(f64::sin),
             dim: frequencies.dim(),
             positions: max_positions,
         }
