@@ -1,12 +1,12 @@
 //! Log-likelihoods of continuations (spec EVL-03, EVL-04), and of whole texts.
 //!
 //! Questions are answered in whatever order lets them share what their prompts begin with: a few-shot prefix is computed
-//! once. Candidates of a question share its prompt and take turns on the positions after it; the last token of each is
-//! asked about, not fed, so that candidates of one token cost nothing but their prompt. Passes are filled with rows of as
-//! many questions as there are slots.
+//! once. Candidates of a question share its prompt, and what they themselves begin with, and take turns on the positions
+//! after it; the last token of each is asked about, not fed, so that candidates of one token cost nothing but their
+//! prompt. Passes are filled with rows of as many questions as there are slots.
 
-use crate::decoder::{Decoder, Error, MAX_ROWS, Row};
-use crate::prefix::Queue;
+use crate::decoder::{Decoder, Error, MAX_ROWS, Reuse, Row};
+use crate::prefix::{Queue, common};
 use smolt_tensor::ops::linear_log_probs::{LogProb, Query};
 
 /// A prompt and its candidate continuations, as tokens; none empty.
@@ -93,7 +93,7 @@ pub fn score(
             answers[question][choice].add(answer);
         }
         jobs.retain_mut(|job| {
-            let goes_on = job.turn(&questions[job.question]);
+            let goes_on = job.goes_on(&questions[job.question]);
             if !goes_on {
                 free.push(job.slot);
                 on_done(job.question, &answers[job.question]);
@@ -119,25 +119,57 @@ fn check(decoder: &Decoder<'_>, questions: &[Question]) -> Result<(), Error> {
     Ok(())
 }
 
+/// A candidate's turn.
+struct Turn {
+    choice: usize,
+    /// Tokens that it begins with as the one before it does.
+    shared: usize,
+    /// How many of them the one before it leaves in the cache.
+    held: usize,
+}
+
+/// The candidates in the order of their tokens: each shares with the one before it as much as with any.
+fn turns(question: &Question, reuse: Reuse) -> Vec<Turn> {
+    let choices = &question.choices;
+    let mut order: Vec<usize> = (0..choices.len()).collect();
+    if reuse == Reuse::Prefix {
+        order.sort_by_key(|&choice| &choices[choice]);
+    }
+    let mut before: &[u32] = &[];
+    let turn = |choice: usize| {
+        let shared = if reuse == Reuse::Prefix { common(before, &choices[choice]) } else { 0 };
+        // The last token of neither is fed.
+        let fed = before.len().min(choices[choice].len()).saturating_sub(1);
+        before = &choices[choice];
+        Turn { choice, shared, held: shared.min(fed) }
+    };
+    order.into_iter().map(turn).collect()
+}
+
 /// A question at work.
 struct Job {
     question: usize,
     slot: u32,
-    /// The candidate whose turn it is.
-    choice: usize,
+    turns: Vec<Turn>,
+    /// Whose turn it is.
+    turn: usize,
     /// Positions of the prompt and the candidate that are in the cache.
     fed: usize,
 }
 
 impl Job {
+    fn choice(&self) -> usize {
+        self.turns[self.turn].choice
+    }
+
     /// Goes on to the next candidate of which anything must be fed, where this one is done; false if there is none.
-    fn turn(&mut self, question: &Question) -> bool {
-        while self.fed == question.end(self.choice) {
-            if self.choice + 1 == question.choices.len() {
+    fn goes_on(&mut self, question: &Question) -> bool {
+        while self.fed == question.end(self.choice()) {
+            if self.turn + 1 == self.turns.len() {
                 return false;
             }
-            self.choice += 1;
-            self.fed = question.prompt.len();
+            self.turn += 1;
+            self.fed = question.prompt.len() + self.turns[self.turn].held;
         }
         true
     }
@@ -154,7 +186,8 @@ fn start(
     let prompt = |job: &Job| questions[job.question].prompt.as_slice();
     let mut coming: Vec<&[u32]> = jobs.iter().filter(|job| job.fed < prompt(job).len()).map(prompt).collect();
     while let Some(start) = queue.next(decoder, free, &coming) {
-        let job = Job { question: start.index, slot: start.slot, choice: 0, fed: start.held };
+        let turns = turns(&questions[start.index], decoder.reuse);
+        let job = Job { question: start.index, slot: start.slot, turns, turn: 0, fed: start.held };
         coming.push(prompt(&job));
         jobs.push(job);
     }
@@ -176,7 +209,7 @@ impl Pass {
         let mut pass = Pass::default();
         for job in jobs {
             let question = &questions[job.question];
-            let end = question.end(job.choice).min(job.fed + MAX_ROWS - pass.rows.len());
+            let end = question.end(job.choice()).min(job.fed + MAX_ROWS - pass.rows.len());
             (job.fed..end).for_each(|at| pass.push(question, job, at));
             job.fed = end;
         }
@@ -184,19 +217,16 @@ impl Pass {
     }
 
     fn push(&mut self, question: &Question, job: &Job, at: usize) {
-        let (row, token) = (self.rows.len() as u32, question.token(job.choice, at));
+        let (row, token) = (self.rows.len() as u32, question.token(job.choice(), at));
         self.rows.push(Row { slot: job.slot, position: at as u32, token, wanted: false });
-        let mut ask = |choice: usize, token: u32| {
-            self.queries.push(Query { row, token });
-            self.asked.push((job.question, choice));
-        };
-        match (at + 1).checked_sub(question.prompt.len()) {
-            None => {}
-            Some(0) => {
-                let first = question.choices.iter().enumerate();
-                first.filter_map(|(c, choice)| Some((c, *choice.first()?))).for_each(|(c, t)| ask(c, t));
+        let Some(next) = (at + 1).checked_sub(question.prompt.len()) else { return };
+        // This candidate, and those whose turn is to come that begin with the same `next` tokens.
+        let (this, later) = (&job.turns[job.turn], &job.turns[job.turn + 1..]);
+        for turn in std::iter::once(this).chain(later.iter().take_while(|turn| turn.shared >= next)) {
+            if let Some(&token) = question.choices[turn.choice].get(next) {
+                self.queries.push(Query { row, token });
+                self.asked.push((job.question, turn.choice));
             }
-            Some(next) => ask(job.choice, question.choices[job.choice][next]),
         }
     }
 }

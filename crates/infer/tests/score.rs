@@ -48,18 +48,23 @@ fn full_forward(cpu: &Cpu, loaded: &Loaded, tokens: &[u32]) -> Vec<f32> {
 }
 
 /// Questions of a few subjects, each with a beginning of its own after one that all share, some of them the same, some
-/// the beginning of others; candidates of one token and of more.
+/// the beginning of others; candidates of one token and of more, some of which begin alike.
 fn questions(seed: u64, shared: usize, below: u32) -> Vec<Question> {
     let ids = |kind: u64, len: usize| some_ids(100 * seed + kind, len, below);
     let subject = |s: u64| [ids(0, shared / 2), ids(1 + s, shared - shared / 2)].concat();
     let one = |i: u64| {
         let own = ids(10 + i % 5, [0, 1, 3, 9, 4][i as usize % 5]);
         let prompt = [vec![1], subject(i % 3), own].concat();
-        let lengths: &[usize] = [&[1, 1, 1, 1][..], &[3, 1, 2], &[2], &[1, 5]][i as usize % 4];
-        Question {
-            prompt,
-            choices: lengths.iter().zip(50 * i..).map(|(&len, kind)| ids(20 + kind, len)).collect(),
+        let lengths: &[usize] = [&[1, 1, 1, 1][..], &[3, 1, 2], &[2], &[1, 5], &[]][i as usize % 5];
+        let mut choices: Vec<_> =
+            lengths.iter().zip(50 * i..).map(|(&len, kind)| ids(20 + kind, len)).collect();
+        if choices.is_empty() {
+            // They begin alike, are the beginning of others, are the same.
+            let long = ids(20 + 50 * i, 7);
+            let other = [&long[..3], &ids(21 + 50 * i, 2)].concat();
+            choices.extend([&long[..5], &long[..], &other[..], &long[..5], &long[..1]].map(<[u32]>::to_vec));
         }
+        Question { prompt, choices }
     };
     (0..14).map(one).collect()
 }
@@ -221,6 +226,20 @@ fn a_shared_beginning_is_fed_once_and_candidates_of_one_token_cost_nothing() {
         assert_eq!(decoder.rows_fed(), 1200 + 50 * 10 + 2 * 1210, "{slots} slots");
     }
     assert!(questions[0].room() > MAX_ROWS, "a prompt of more than one pass");
+}
+
+#[test]
+fn what_candidates_begin_with_is_fed_once() {
+    let (cpu, loaded) = (Cpu::new(2).unwrap(), random_model(64));
+    let choices = vec![vec![1, 2, 3, 4], vec![1, 2, 9, 9, 9], vec![1, 2, 3, 4], vec![1, 2], vec![7, 1]];
+    let questions = vec![Question { prompt: some_ids(1, 10, VOCAB), choices }];
+    let mut decoder = decoder(&cpu, &loaded, Precision::Fp32, 2);
+    run(&mut decoder, &questions);
+    // The prompt; 1 2 3, then 9 9 after 1 2, then 7: the last token of none.
+    assert_eq!(decoder.rows_fed(), 10 + 3 + 2 + 1);
+    decoder.reuse = Reuse::None;
+    run(&mut decoder, &questions);
+    assert_eq!(decoder.rows_fed(), 16 + 10 + 3 + 4 + 3 + 1 + 1);
 }
 
 #[test]
