@@ -131,8 +131,8 @@ pub fn out_of_range(config: &ModelConfig, length: usize) -> Option<String> {
                 Some(_) => "raise both, it and rope_scaling.factor",
             };
             Some(format!(
-                "sequences of {length} tokens, but max_position_embeddings = {trained} and positions from {trained} on are \
-                 out of the trained range: {fix}"
+                "sequences of {length} tokens, but max_position_embeddings = {trained} and positions from {trained} \
+                 on are out of the trained range: {fix}"
             ))
         }
         // ALiBi falls off linearly and no positions cannot run out.

@@ -76,8 +76,8 @@ pub struct TaskResult {
 }
 
 impl ModelRecord {
-    /// Whether this is the same model in the same precision: what it answers to a text is the same. Of older records
-    /// nothing is known but the weights.
+    /// Whether this is the same model in the same precision: what it answers to a text is the same. Older records
+    /// do not say their configuration.
     pub fn is(&self, other: &ModelRecord) -> bool {
         let agree = |a: &Option<String>, b: &Option<String>| a.is_none() || b.is_none() || a == b;
         self.hash == other.hash

@@ -279,6 +279,26 @@ fn an_export_may_turn_the_rotary_features() {
 }
 
 #[test]
+fn an_export_that_was_cut_short_is_made_again_and_may_be_here() {
+    let dir = tempfile::tempdir().unwrap();
+    // As a kill leaves it while the files take their places: a tokenizer, no configuration.
+    std::fs::create_dir(dir.path().join(".partial")).unwrap();
+    std::fs::write(dir.path().join(".partial/config.json"), "{").unwrap();
+    std::fs::write(dir.path().join("tokenizer.json"), "{").unwrap();
+    let export = || {
+        let mut command = smolt();
+        command.current_dir(dir.path()).arg("export").arg(model()).args(["--out", "."]);
+        Ran::of(command)
+    };
+    export().success();
+    for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+        assert!(std::fs::read(dir.path().join(file)).unwrap() == std::fs::read(model().join(file)).unwrap());
+    }
+    assert!(!dir.path().join(".partial").exists());
+    assert!(export().err.contains("is not empty"));
+}
+
+#[test]
 fn chat_reads_a_pipe() {
     let mut command = smolt();
     command.args(["chat", "--max-tokens", "3"]).arg(model());

@@ -100,8 +100,10 @@ impl Pool {
             if spins < 10_000 { std::hint::spin_loop() } else { thread::yield_now() }
         }
         *lock(&shared.job) = None;
+        // Before the next region of another thread may leave its own.
+        let panic = lock(&shared.panic).take();
         drop(region);
-        if let Some(payload) = lock(&shared.panic).take() {
+        if let Some(payload) = panic {
             resume_unwind(payload);
         }
     }

@@ -393,13 +393,14 @@ fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map(|d| d.as_secs_f64()).unwrap_or_default()
 }
 
-/// The configuration to train; tokens that end texts and fill batches are the tokenizer's.
-/// The configuration in the newest checkpoint of a run that came from another model.
+/// The configuration in the newest checkpoint of a run that has begun.
 fn begun_model(folder: &RunFolder) -> Result<Option<ModelConfig>, Failure> {
     let found = checkpoint::list(folder.path()).map_err(failed)?;
     Ok(found.iter().rev().find_map(|(_, path)| ModelConfig::load(&path.join("config.json")).ok()))
 }
 
+/// The configuration to train; tokens that end texts and fill batches are the tokenizer's. A model that the run came from
+/// is asked only before it has `begun`.
 fn model_config(
     recipe: &Train,
     tokenizer: &Tokenizer,

@@ -192,8 +192,8 @@ fn attention(f: &mut Fields, c: &mut ModelConfig) -> Result {
 fn layers(f: &mut Fields, c: &mut ModelConfig) -> Result {
     let count = c.num_hidden_layers.min(MAX_LAYERS);
     rope_layers(f, c)?;
-    let has_window = c.sliding_window.is_some() && !f.is_null("sliding_window");
-    let left_out = !f.is_null("sliding_window");
+    let null = f.is_null("sliding_window");
+    let has_window = c.sliding_window.is_some() && !null;
     let mut window = f.raw("sliding_window");
     let window_type = |layer: usize| match c.model_type {
         ModelType::Mistral | ModelType::Mixtral if has_window || window.is_some() => LayerType::Sliding,
@@ -210,7 +210,7 @@ fn layers(f: &mut Fields, c: &mut ModelConfig) -> Result {
         }
         ModelType::Qwen2 | ModelType::Qwen3 | ModelType::Qwen3Moe | ModelType::SmolLm3 => {
             let used: bool = f.get("use_sliding_window")?.unwrap_or(false);
-            if used && left_out && c.model_type != ModelType::SmolLm3 {
+            if used && !null && c.model_type != ModelType::SmolLm3 {
                 window.get_or_insert(json!(QWEN_WINDOW));
             }
             let from: usize = f.get("max_window_layers")?.unwrap_or(28);

@@ -13,13 +13,10 @@ const BY_LAYER: [&str; 2] = ["full_attention", "sliding_attention"];
 
 pub(super) fn read(f: &mut Fields, c: &mut ModelConfig) -> Result {
     let mut theta = f.raw("rope_theta");
-    let mut local = match c.rope_local_base_freq {
-        Some(_) => f.raw("rope_local_base_freq"),
-        None => None,
-    };
+    let mut local = c.rope_local_base_freq.and_then(|_| f.raw("rope_local_base_freq"));
     f.take("partial_rotary_factor", &mut c.partial_rotary_factor)?;
     let mut scalings: Vec<RopeScaling> = Vec::new();
-    let mut tables = 0;
+    let mut silent = true;
     for field in ["rope_parameters", "rope_scaling"] {
         let Some(value) = f.raw(field) else { continue };
         let Value::Object(mut table) = value else {
@@ -34,7 +31,7 @@ pub(super) fn read(f: &mut Fields, c: &mut ModelConfig) -> Result {
                 _ => Map::new(),
             };
         }
-        tables += 1;
+        silent = false;
         scalings.extend(read_table(field, table, &mut theta, c)?);
     }
     if let Some(theta) = theta {
@@ -54,8 +51,8 @@ pub(super) fn read(f: &mut Fields, c: &mut ModelConfig) -> Result {
     {
         return Err(FieldError::new("rope_scaling", "contradicts `rope_parameters`: remove one of them"));
     }
-    c.rope_scaling = match tables {
-        0 if c.model_type == ModelType::GptOss => Some(gpt_oss(f)?),
+    c.rope_scaling = match c.model_type {
+        ModelType::GptOss if silent => Some(gpt_oss(f)?),
         _ => scalings.pop(),
     };
     Ok(())

@@ -61,6 +61,9 @@ const COMPANIONS: [&str; 5] = [
     "generation_config.json",
 ];
 
+/// Where a model is written before it takes its place.
+const PARTIAL: &str = ".partial";
+
 pub(crate) fn run(args: Args) -> Outcome {
     let Format::Hf = args.format;
     let store = match args.dtype {
@@ -80,6 +83,18 @@ pub(crate) fn run(args: Args) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Moves the files of `partial` into `out`, the configuration last: without it a folder is no model.
+fn move_up(partial: &Path, out: &Path) -> std::io::Result<()> {
+    let mut names =
+        partial.read_dir()?.map(|entry| Ok(entry?.file_name())).collect::<std::io::Result<Vec<_>>>()?;
+    names.sort_by_key(|name| name == "config.json");
+    for name in names {
+        std::fs::rename(partial.join(&name), out.join(&name))?;
+    }
+    std::fs::remove_dir(partial)?;
+    smolt_run::atomic::sync_dir(out)
+}
+
 /// Writes the model at `from` as a Hugging Face folder `out`, which must be empty or absent; as what type.
 pub(crate) fn export_hf(
     from: &Path,
@@ -88,7 +103,9 @@ pub(crate) fn export_hf(
     pairing: Option<Pairing>,
 ) -> Result<ModelType, Failure> {
     let from = model_folder::resolve(from)?;
-    if out.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+    let partial = out.join(PARTIAL);
+    let cut_short = partial.exists();
+    if !cut_short && out.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(Failure::bad_input(format!("{} is not empty; choose another --out", out.display())));
     }
     let mut loaded = Loaded::load(&from).map_err(|e| Failure::bad_input(e.to_string()))?;
@@ -97,10 +114,8 @@ pub(crate) fn export_hf(
             Failure::bad_input(format!("{} keeps its order of rotary features: {problem}", from.display()))
         })?;
     }
-    // Beside it first: what a kill leaves must not look like a model.
-    let name = out.file_name().unwrap_or_default().to_string_lossy();
-    let partial = out.with_file_name(format!(".{name}.partial"));
-    if partial.exists() {
+    // Not in its place before it is whole: what a kill leaves must not look like a model, nor be in the way.
+    if cut_short {
         std::fs::remove_dir_all(&partial).map_err(|e| FileError::writing(&partial, e))?;
     }
     std::fs::create_dir_all(&partial).map_err(|e| FileError::writing(&partial, e))?;
@@ -113,6 +128,6 @@ pub(crate) fn export_hf(
             smolt_run::atomic::write(&partial.join(name), &bytes)?;
         }
     }
-    smolt_run::atomic::commit_dir(&partial, out)?;
+    move_up(&partial, out).map_err(|e| FileError::writing(out, e))?;
     Ok(loaded.model.config().model_type)
 }

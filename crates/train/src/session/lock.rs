@@ -22,7 +22,7 @@ pub(super) fn write_lock(folder: &RunFolder, resolved: &Train, replace: bool) ->
 
 /// `auto` was decided when the run started: another machine goes on with the same arithmetic.
 pub(super) fn keep_precision(folder: &RunFolder, recipe: &mut Train) -> Result<(), Failure> {
-    let path = folder.join("recipe.lock.toml");
+    let path = lock_path(folder);
     if recipe.train.precision == PrecisionSetting::Auto && path.exists() {
         recipe.train.precision = recipe::load::<Train>(&path, &[])?.train.precision;
     }

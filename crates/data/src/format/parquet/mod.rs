@@ -188,9 +188,9 @@ impl Rows {
     /// The next row of the batch as a document.
     fn document(&mut self) -> Result<Document, Problem> {
         let columns = self.columns.as_deref_mut().unwrap_or_default();
-        columns.iter_mut().try_for_each(Column::start_row).map_err(|_| Problem::of(Stop::Disagree, 0))?;
         let max_record = self.max_record;
         let stopped = |stop| Problem::of(stop, max_record);
+        columns.iter_mut().try_for_each(Column::start_row).map_err(|error| stopped(error.into()))?;
         let mut document = Document::default();
         let mut row = cells::Row { columns, left: max_record };
         for (field, node) in &self.fields {

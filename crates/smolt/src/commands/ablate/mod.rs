@@ -113,7 +113,8 @@ pub(crate) fn run(args: Args) -> Outcome {
         let loaded = pipeline::load(&data, &[])?;
         let into = pipeline::default_out(&loaded);
         let made = pipeline::run(&loaded, &args.folder, &into, args.device.threads(), args.json);
-        if made.is_err() && signal::requested().is_some() {
+        if let (Err(failure), Some(_)) = (&made, signal::requested()) {
+            note!("{failure}");
             return Ok(stopped());
         }
         made?;
@@ -231,8 +232,7 @@ fn data_of(train: &Train) -> Result<String, Failure> {
     let paths = data.sources.iter().map(|source| &source.path).chain(data.validation.iter().map(|d| &d.path));
     let mut all = hash::file(&Path::new(&data.tokenizer).join("tokenizer.json"))?;
     for path in paths {
-        let meta = Shard::open(Path::new(path))?.meta().clone();
-        all += &format!("\n{}", output::or_empty(serde_json::to_string(&meta)));
+        all += &output::or_empty(serde_json::to_string(Shard::open(Path::new(path))?.meta()));
     }
     Ok(all)
 }

@@ -6,9 +6,9 @@
 //!
 //! * the *affinity* `s_i` is by [`Gate`]: `softmax(x)_i`, `x_i` itself, or `σ(x_i)`;
 //! * the k experts of highest `s_i + bias_i` are chosen, of equals the one of lower index; with [`Groups`] only experts
-//!   of the best groups compete, where a group's score is the sum of its two highest `s_i + bias_i` (transformers lets the others compete with 0,
-//!   which is the same unless fewer than k of the best groups' scores are above it). The bias has no
-//!   other effect and no gradient: it balances load without a loss (MOE-07);
+//!   of the best groups compete, where a group's score is the sum of its two highest `s_i + bias_i` (transformers lets
+//!   the others compete with 0, which is the same unless fewer than k scores of the best groups are above it). The bias
+//!   has no other effect and no gradient: it balances load without a loss (MOE-07);
 //! * gate weights are the affinities of the chosen (of [`Gate::SoftmaxTopK`] the softmax over them), divided by
 //!   their sum plus 1e-20 if `norm_topk_prob`, times `routed_scaling_factor`.
 //!
