@@ -195,7 +195,7 @@ pub fn evaluate(
             };
             let (primary, mut so_far) = (task.primary(how.formulation), Mean::default());
             let mut hear = |done: usize, heard: Heard<'_>| {
-                if let Heard::Written(at, answer) = heard {
+                if let Heard::Written(at, _, answer) = heard {
                     let judged = judge.judge(&answer_of(answer, how).0, &items[at].answers);
                     judged.iter().filter(|j| j.metric == primary).for_each(|j| so_far.add(j.value));
                 }
@@ -260,7 +260,7 @@ fn score_candidates(
     let mut so_far = Candidates::new(items, &primary);
     let mut hear = |done: usize, heard: Heard<'_>| {
         if let Heard::Scored(request, answer) = heard {
-            so_far.hear(request, answer);
+            so_far.hear(request, &answer.continuations);
         }
         on_done(done, total, so_far.value());
     };

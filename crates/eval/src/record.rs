@@ -85,6 +85,13 @@ impl ModelRecord {
             && self.tokenizer_hash == other.tokenizer_hash
             && agree(&self.config_hash, &other.config_hash)
     }
+
+    /// A hash of all that decides what it answers, the chat template included.
+    pub fn identity(&self) -> String {
+        let about = (&self.hash, &self.tokenizer_hash, &self.config_hash, &self.template_hash);
+        let json = serde_json::json!([about, self.precision, self.context_length]).to_string();
+        blake3::hash(json.as_bytes()).to_hex().to_string()
+    }
 }
 
 impl TaskResult {
@@ -171,6 +178,11 @@ pub fn task_hash(task: &Task) -> String {
 /// Where the samples of a task lie within the folder of results.
 pub fn samples_path(folder: &Path, task: &str, formulation: Formulation) -> PathBuf {
     folder.join("samples").join(format!("{task}.{}.jsonl", formulation.name()))
+}
+
+/// Where answers are kept while a task is asked, of which nothing is left when it is done.
+pub fn answers_path(folder: &Path, task: &str) -> PathBuf {
+    folder.join("answers").join(format!("{task}.jsonl"))
 }
 
 /// Writes the samples of a task, whole or not at all.

@@ -3,7 +3,9 @@
 use crate::decoder::{Decoder, Error, Row};
 use crate::prefix::Queue;
 use crate::sampling::Sampling;
+use smolt_run::hash;
 use smolt_run::random::Stream;
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 /// When and how to generate.
@@ -15,7 +17,8 @@ pub struct Settings {
     pub stop: Vec<u32>,
     /// How tokens are chosen.
     pub sampling: Sampling,
-    /// Key of the random streams: prompt `i` draws from its own, so batching does not change it.
+    /// Key of the random streams. A prompt draws from its own, which its tokens and the number of equal prompts before it
+    /// decide: neither batching nor what else is asked changes what it draws.
     pub seed: u64,
 }
 
@@ -100,8 +103,9 @@ pub fn generate(
     let mut queue = Queue::new(asked.into_iter().map(|i| (i, prompts[i].as_slice())));
     let mut free: Vec<u32> = (0..decoder.slots() as u32).collect();
     let mut active: Vec<Active> = Vec::new();
+    let streams = streams(prompts, settings.seed);
     loop {
-        start(&mut queue, decoder, (prompts, settings.seed), &mut free, &mut active);
+        start(&mut queue, decoder, (prompts, &streams), &mut free, &mut active);
         if active.is_empty() {
             return Ok(answers);
         }
@@ -139,11 +143,24 @@ pub fn generate(
     }
 }
 
+/// What each prompt draws from.
+fn streams(prompts: &[Vec<u32>], seed: u64) -> Vec<Stream> {
+    let mut met: HashMap<&[u32], u64> = HashMap::new();
+    let mut streams = Vec::with_capacity(prompts.len());
+    for prompt in prompts {
+        let equal = met.entry(prompt).or_default();
+        let bytes: Vec<u8> = prompt.iter().flat_map(|token| token.to_le_bytes()).collect();
+        streams.push(Stream::new(seed, &format!("sampling {}", hash::bytes(&bytes)), *equal));
+        *equal += 1;
+    }
+    streams
+}
+
 /// Gives free slots prompts.
 fn start(
     queue: &mut Queue<'_>,
     decoder: &mut Decoder<'_>,
-    (prompts, seed): (&[Vec<u32>], u64),
+    (prompts, streams): (&[Vec<u32>], &[Stream]),
     free: &mut Vec<u32>,
     active: &mut Vec<Active>,
 ) {
@@ -155,7 +172,7 @@ fn start(
             prompt: start.index,
             slot: start.slot,
             position: start.held as u32,
-            stream: Stream::new(seed, "sampling", start.index as u64),
+            stream: streams[start.index].clone(),
             pending: prompt[start.held..].to_vec(),
             begun: false,
         });

@@ -11,6 +11,7 @@ use smolt_eval::contamination::Contamination;
 use smolt_eval::dataset::{self, Loaded};
 use smolt_eval::evaluate::{How, evaluate, summarise};
 use smolt_eval::lm_eval;
+use smolt_eval::model::journal::Journal;
 use smolt_eval::model::local::LocalModel;
 use smolt_eval::model::{Model, Prompt};
 use smolt_eval::reading::{self, Reading};
@@ -148,7 +149,8 @@ impl Held {
     }
 }
 
-/// Asks everything of one model. A signal ends it after the task in hand; what was answered until then is kept.
+/// Asks everything of one model. A signal ends it after the task in hand, a kill at once; what was answered until then is
+/// kept.
 pub(crate) fn ask_all(job: &Job, tasks: &[Prepared], subject: Subject<'_>) -> Result<Results, Failure> {
     let Subject { model, record, machine } = subject;
     // Two that write the same results would lose each other's.
@@ -238,7 +240,9 @@ fn ask_task(
         return Ok(());
     }
     let started = Instant::now();
-    let samples = ask(task, &items, &result.how, model, job.quiet)?;
+    let answers = Answers::in_results(job.out.as_deref(), &result.name());
+    let samples =
+        answers.heard(&results.model, model, |model| ask(task, &items, &result.how, model, job.quiet))?;
     result.scores = summarise(task, formulation, &items, &samples);
     result.seconds = started.elapsed().as_secs_f64();
     let primary = &result.scores.primary;
@@ -251,7 +255,39 @@ fn ask_task(
         record::write_samples(&record::samples_path(out, &task.name, formulation), &samples)?;
         record::write_results(out, results)?;
     }
-    Ok(())
+    Ok(answers.forget()?)
+}
+
+/// The file that answers go to as they come, where results are kept: a task that was killed goes on with them.
+pub(crate) struct Answers(Option<PathBuf>);
+
+impl Answers {
+    /// Of a task in a folder of results.
+    pub(crate) fn in_results(out: Option<&Path>, task: &str) -> Answers {
+        Answers(out.map(|out| record::answers_path(out, task)))
+    }
+
+    /// Has something asked of a model, or taken from the file where it holds it.
+    pub(crate) fn heard<T>(
+        &self,
+        record: &ModelRecord,
+        model: &mut dyn Model,
+        ask: impl FnOnce(&mut dyn Model) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        match &self.0 {
+            Some(path) => ask(&mut Journal::open(path, record.identity(), model)?),
+            None => ask(model),
+        }
+    }
+
+    /// What was heard stands elsewhere now.
+    pub(crate) fn forget(&self) -> Result<(), FileError> {
+        let Some(path) = &self.0 else { return Ok(()) };
+        std::fs::remove_file(path).map_err(|e| FileError::writing(path, e))?;
+        // Gone with the last of them.
+        let _ = path.parent().map(std::fs::remove_dir);
+        Ok(())
+    }
 }
 
 fn read_text(path: &Path, model: &mut dyn Model, quiet: bool) -> Result<Reading, Failure> {

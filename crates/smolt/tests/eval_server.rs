@@ -252,9 +252,37 @@ fn what_goes_wrong_is_tried_again_or_told_in_one_line() {
     assert!(ran.code == Some(2) && ran.err.contains("at most 128 tokens"), "{ran:?}");
 }
 
-/// The fault comes with the first question's answer: the list of models and three requests about echoing are before it.
+/// Requests before the first question: the list of models, and three about echoing.
+const CHECKS: usize = 4;
+
+/// The fault comes with the first question's answer.
 fn after_the_checks(fault: Fault) -> Vec<Fault> {
-    vec![Fault::Nothing, Fault::Nothing, Fault::Nothing, Fault::Nothing, fault]
+    after(CHECKS, fault)
+}
+
+fn after(requests: usize, fault: Fault) -> Vec<Fault> {
+    std::iter::repeat_n(Fault::Nothing, requests).chain([fault]).collect()
+}
+
+#[test]
+fn what_was_answered_before_an_end_is_not_asked_again() {
+    let server = server();
+    let asked = || server.tokens_seen().len();
+    let given = |out: &'static str| {
+        ["--formulation", "cloze", "--json", "--limit", "4", "--concurrency", "1", "--out", out]
+    };
+    json_of(ask(&server, &given("in-one-go")));
+    let all = asked();
+    // The eighth candidate is the second of the third item.
+    server.plant(after(CHECKS + 7, Fault::Status(401)));
+    assert_eq!(ask(&server, &given("in-two")).code, Some(2));
+    let answers = place().join("in-two/answers/quiz.cloze.jsonl");
+    assert_eq!(std::fs::read_to_string(&answers).unwrap().lines().count(), 2);
+    let before = asked();
+    json_of(ask(&server, &given("in-two")));
+    assert_eq!(asked() - before, all - 6, "all but the six candidates of two items");
+    assert_eq!(samples("in-one-go", "quiz.cloze.jsonl"), samples("in-two", "quiz.cloze.jsonl"));
+    assert!(!answers.parent().unwrap().exists(), "nothing is left of them beside the samples");
 }
 
 /// More than fits the server's context.

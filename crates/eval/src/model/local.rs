@@ -74,24 +74,20 @@ impl Model for LocalModel<'_> {
         let posed = requests.iter().map(|request| self.question(request)).collect::<Result<Vec<_>, _>>()?;
         let (questions, dropped): (Vec<Question>, Vec<usize>) = posed.into_iter().unzip();
         let longest = questions.iter().map(Question::room).max().unwrap_or(1);
-        let mut done = 0;
         let continuation = |choice: &Choice| Continuation {
             log_likelihood: choice.log_likelihood,
             tokens: choice.tokens.len(),
             greedy: choice.greedy,
         };
-        let scores = score(&mut self.decoder(longest), &questions, |at, choices| {
+        let mut scored = vec![Scored::default(); requests.len()];
+        let mut done = 0;
+        score(&mut self.decoder(longest), &questions, |at, choices| {
             done += 1;
-            on_done(done, Heard::Scored(at, &choices.iter().map(continuation).collect::<Vec<_>>()));
+            let continuations = choices.iter().map(continuation).collect();
+            scored[at] = Scored { continuations, dropped_tokens: dropped[at] };
+            on_done(done, Heard::Scored(at, &scored[at]));
         })?;
-        Ok(scores
-            .into_iter()
-            .zip(dropped)
-            .map(|(choices, dropped_tokens)| Scored {
-                continuations: choices.iter().map(continuation).collect(),
-                dropped_tokens,
-            })
-            .collect())
+        Ok(scored)
     }
 
     fn write(
@@ -142,7 +138,7 @@ impl Model for LocalModel<'_> {
                 }
                 done += 1;
                 let answer = Generated { text, finish, tokens: tokens[at], dropped_tokens: dropped[prompt] };
-                on_done(done / samples, Heard::Written(prompt, &answer));
+                on_done(done / samples, Heard::Written(prompt, at % samples, &answer));
                 written[at] = Some(answer);
                 ControlFlow::Continue(())
             }

@@ -1,6 +1,7 @@
 //! What is evaluated: something that gives text a likelihood and writes text.
 
 pub mod encoder;
+pub mod journal;
 pub mod local;
 pub mod ngram;
 pub mod server;
@@ -10,7 +11,7 @@ use smolt_run::error::{Exit, ExitKind};
 use smolt_text::template::{Message, TemplateError};
 
 /// What a model reads.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum Prompt {
     /// Text as it is.
     Text(String),
@@ -145,10 +146,10 @@ impl ExitKind for ModelError {
 pub enum Heard<'a> {
     /// Nothing is told of it.
     Nothing,
-    /// The request with this number has these likelihoods.
-    Scored(usize, &'a [Continuation]),
-    /// The prompt with this number has this answer, perhaps one of several.
-    Written(usize, &'a Generated),
+    /// The request with this number has this answer.
+    Scored(usize, &'a Scored),
+    /// The prompt with this number has this answer, of several the one with the second number.
+    Written(usize, usize, &'a Generated),
 }
 
 /// Called with the number of requests that are done, and what came of one.
@@ -159,7 +160,8 @@ pub trait Model {
     /// Likelihoods of every continuation of every request, in order.
     fn score(&mut self, requests: &[Request], on_done: OnDone<'_>) -> Result<Vec<Scored>, ModelError>;
 
-    /// `writing.samples` answers to every prompt, in order.
+    /// `writing.samples` answers to every prompt, in order. What else is asked does not change the draws of an answer; equal
+    /// prompts draw in the order in which they are asked.
     fn write(
         &mut self,
         prompts: &[Prompt],

@@ -127,8 +127,9 @@ impl Model for NGramModel<'_> {
                 greedy: false,
             };
             let continuations: Vec<_> = question.choices.iter().map(continuation).collect();
-            on_done(at + 1, Heard::Scored(at, &continuations));
-            answers.push(Scored { continuations, dropped_tokens: 0 });
+            let answer = Scored { continuations, dropped_tokens: 0 };
+            on_done(at + 1, Heard::Scored(at, &answer));
+            answers.push(answer);
         }
         Ok(answers)
     }

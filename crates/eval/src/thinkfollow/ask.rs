@@ -67,7 +67,7 @@ pub fn ask(
         let mut so_far = Mean::default();
         turns.iter().for_each(|turn| so_far.add(f64::from(u8::from(turn.passed))));
         let answers = model.write(&prompts, &writing(how, turn), &mut |done, heard| {
-            if let Heard::Written(i, answer) = heard {
+            if let Heard::Written(i, _, answer) = heard {
                 let step = &planned[here[i]].steps[turn];
                 so_far.add(f64::from(u8::from(passes(step.mode, &parts(&shown[i], &answer.text).reasoning))));
             }

@@ -7,7 +7,9 @@
 mod answer;
 mod echo;
 
-use super::{Generated, Heard, Model, ModelError, OnDone, Prompt, Request, Scored, TextScore, Writing};
+use super::{
+    Continuation, Generated, Heard, Model, ModelError, OnDone, Prompt, Request, Scored, TextScore, Writing,
+};
 use echo::Echo;
 use serde_json::{Value, json};
 use smolt_run::error::{Exit, ExitKind};
@@ -193,11 +195,11 @@ impl ServerModel {
         Err(self.wrong("completions", &problem))
     }
 
-    /// Answers to all questions, several in flight, in order.
+    /// Answers to all questions, several in flight, in order. `on_done` is told the number of each that is answered.
     fn all<Q: Sync, A: Send>(
         &self,
         questions: &[Q],
-        on_done: OnDone<'_>,
+        mut on_done: impl FnMut(usize, &A),
         ask: impl Fn(&Q) -> Result<A, ModelError> + Sync,
     ) -> Result<Vec<A>, ModelError> {
         let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
@@ -219,9 +221,12 @@ impl ServerModel {
                 });
             }
             drop(send);
-            for (done, (at, answer)) in receive.into_iter().enumerate() {
+            for (at, answer) in receive {
                 match answer {
-                    Ok(answer) => answers[at] = Some(answer),
+                    Ok(answer) => {
+                        on_done(at, &answer);
+                        answers[at] = Some(answer);
+                    }
                     Err(error) => {
                         stop.store(true, Ordering::Relaxed);
                         if failed.as_ref().is_none_or(|(first, _)| at < *first) {
@@ -229,7 +234,6 @@ impl ServerModel {
                         }
                     }
                 }
-                on_done(done + 1, Heard::Nothing);
             }
         });
         let lost = || ModelError::Server("a request got lost".into());
@@ -334,28 +338,30 @@ impl Model for ServerModel {
                 request.continuations.iter().map(|text| (prompt.as_str(), text.as_str())).collect()
             })
             .collect();
-        let ends: Vec<usize> = requests
-            .iter()
-            .scan(0, |end, request| {
-                *end += request.continuations.len();
-                Some(*end)
-            })
-            .collect();
-        // Progress counts requests; answers come in any order, so a request counts when as many answers are there.
-        let mut told =
-            |answers: usize, heard: Heard<'_>| on_done(ends.partition_point(|&end| end <= answers), heard);
-        let answers = self.all(&questions, &mut told, |(prompt, continuation)| {
+        let owners: Vec<usize> =
+            requests.iter().enumerate().flat_map(|(at, r)| r.continuations.iter().map(move |_| at)).collect();
+        let firsts: Vec<usize> =
+            (0..requests.len()).map(|at| owners.partition_point(|&owner| owner < at)).collect();
+        let mut parts: Vec<Option<Continuation>> = vec![None; questions.len()];
+        let mut scored = vec![Scored::default(); requests.len()];
+        let mut done = 0;
+        let hear = |question: usize, answer: &Continuation| {
+            parts[question] = Some(answer.clone());
+            let at = owners[question];
+            let whole = firsts[at]..firsts[at] + requests[at].continuations.len();
+            if let Some(continuations) = parts[whole].iter().cloned().collect() {
+                done += 1;
+                scored[at].continuations = continuations;
+                on_done(done, Heard::Scored(at, &scored[at]));
+            }
+        };
+        self.all(&questions, hear, |(prompt, continuation)| {
             let whole = format!("{prompt}{continuation}");
             // White space at the end of the prompt belongs to the continuation, as in a model of our own.
             let stem = prompt.trim_end().len();
             self.echoed(&whole, |echo| echo.after(stem)).map_err(Refusal::into)
         })?;
-        let mut answers = answers.into_iter();
-        let scored = |request: &Request| Scored {
-            continuations: answers.by_ref().take(request.continuations.len()).collect(),
-            dropped_tokens: 0,
-        };
-        Ok(requests.iter().map(scored).collect())
+        Ok(scored)
     }
 
     fn write(
@@ -364,13 +370,23 @@ impl Model for ServerModel {
         writing: &Writing,
         on_done: OnDone<'_>,
     ) -> Result<Vec<Vec<Generated>>, ModelError> {
-        self.all(prompts, on_done, |prompt| self.written(prompt, writing))
+        let mut done = 0;
+        let hear = |at: usize, answers: &Vec<Generated>| {
+            done += 1;
+            answers.iter().enumerate().for_each(|(i, answer)| on_done(done, Heard::Written(at, i, answer)));
+        };
+        self.all(prompts, hear, |prompt| self.written(prompt, writing))
     }
 
     /// A text's first token counts only where the server puts one of its own before it; else its bytes do not count either.
     fn read(&mut self, texts: &[String], on_done: OnDone<'_>) -> Result<Vec<TextScore>, ModelError> {
         self.find_echo()?;
-        self.all(texts, on_done, |text| {
+        let mut done = 0;
+        let hear = |_: usize, _: &TextScore| {
+            done += 1;
+            on_done(done, Heard::Nothing);
+        };
+        self.all(texts, hear, |text| {
             let score = |echo: &Echo<'_>| {
                 let (all, before) = echo.whole()?;
                 let bytes = text.len() - before;

@@ -3,7 +3,7 @@
 use super::Precision;
 use super::server::ServerArgs;
 use crate::device::DeviceArgs;
-use crate::evaluation::{self, Held, Subject};
+use crate::evaluation::{self, Answers, Held, Subject};
 use crate::{Outcome, output};
 use smolt_eval::dataset::{Provenance, Sources};
 use smolt_eval::record::{ModelRecord, RESULTS};
@@ -184,15 +184,18 @@ fn ask(
     let planned = thinkfollow::plan(conversations, how.turns, how.limit, how.seed);
     let started = Instant::now();
     let mut progress: Option<Progress> = None;
-    let turns = thinkfollow::ask(&planned, &how, model, &mut |done, total, so_far| {
+    let answers = Answers::in_results(args.out.as_deref(), thinkfollow::NAME);
+    let mut hear = |done: usize, total: usize, so_far: Option<f64>| {
         let new = || match args.json {
             true => Progress::hidden(),
             false => Progress::new(total as u64, thinkfollow::NAME),
         };
         let so_far = so_far.map_or(String::new(), |share| format!("{:.1} % so far", 100.0 * share));
         progress.get_or_insert_with(new).set(done as u64, &so_far);
-    })
-    .map_err(thinkfollow::Error::from)?;
+    };
+    let turns = answers.heard(&record, model, |model| {
+        Ok(thinkfollow::ask(&planned, &how, model, &mut hear).map_err(thinkfollow::Error::from)?)
+    })?;
     if let Some(progress) = progress {
         progress.finish();
     }
@@ -211,6 +214,7 @@ fn ask(
     if let Some(out) = &args.out {
         keep(out, &results, &turns)?;
     }
+    answers.forget()?;
     Ok(results)
 }
 
