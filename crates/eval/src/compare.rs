@@ -35,12 +35,14 @@ pub fn compare_task(
     a.comparable(b).map_err(|differs| format!("not comparable: {differs} differ"))?;
     let metric = &a.scores.primary;
     let values = |sample: &Sample| sample.values.get(metric).copied();
-    let known: BTreeMap<&str, f64> =
-        candidate.1.iter().filter_map(|sample| Some((sample.id.as_str(), values(sample)?))).collect();
+    // A name alone need not be unique.
+    let item = |sample: &Sample| (sample.row, sample.id.clone());
+    let known: BTreeMap<_, f64> =
+        candidate.1.iter().filter_map(|sample| Some((item(sample), values(sample)?))).collect();
     let mut pairs = (Vec::new(), Vec::new());
     let mut clusters = Vec::new();
     for sample in baseline.1 {
-        let (Some(own), Some(&other)) = (values(sample), known.get(sample.id.as_str())) else {
+        let (Some(own), Some(&other)) = (values(sample), known.get(&item(sample))) else {
             return Err(format!("item `{}` was not asked of both; evaluate again", sample.id));
         };
         pairs.0.push(own);

@@ -5,7 +5,7 @@ use crate::task::pose::Row;
 use serde::{Deserialize, Serialize};
 use smolt_data::format::{Body, Format, Input, RandomAccess, ReadOptions, dataset, rows};
 use smolt_run::error::{Exit, ExitKind};
-use smolt_store::{Address, ReadAt, Store};
+use smolt_store::{Address, Environment, ReadAt, Settings, Store, Why};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,11 +18,11 @@ const MAX_CARD: u64 = 4 << 20;
 /// Where data sets are looked for.
 pub struct Sources {
     /// Folders that hold data sets by name (`NAME` or `OWNER/NAME`), looked into first.
-    pub folders: Vec<PathBuf>,
-    /// Never touch the network.
-    pub offline: bool,
-    /// The store for what is not local.
-    pub store: Store,
+    folders: Vec<PathBuf>,
+    /// Whether the network is never touched.
+    offline: bool,
+    /// The store for what is not local: the Hub's cache alone when offline.
+    store: Store,
 }
 
 /// What was read; stored with the score.
@@ -42,6 +42,23 @@ pub struct Provenance {
     pub hash: String,
     /// Rows.
     pub rows: usize,
+    /// BLAKE3 of the rows that examples come from, where there are examples and they come from another split.
+    #[serde(default)]
+    pub few_shot_hash: Option<String>,
+}
+
+impl Provenance {
+    /// Whether the same rows were asked, with examples from the same. Older records do not say where examples are from.
+    pub fn same_rows(&self, other: &Provenance) -> bool {
+        self.hash == other.hash && self.same_examples(other)
+    }
+
+    /// Whether examples are from the same rows.
+    pub fn same_examples(&self, other: &Provenance) -> bool {
+        self.few_shot_hash.is_none()
+            || other.few_shot_hash.is_none()
+            || self.few_shot_hash == other.few_shot_hash
+    }
 }
 
 /// A data set that cannot be had.
@@ -105,9 +122,10 @@ pub fn load(task: &Task, sources: &Sources) -> Result<Loaded, DatasetError> {
     }
     let other = task.dataset.few_shot_split.as_ref().filter(|split| **split != task.dataset.split);
     let few_shot = match other.filter(|_| task.few_shot.count > 0) {
-        Some(split) => Some(read_split(task, sources, &found, split)?.0),
+        Some(split) => Some(read_split(task, sources, &found, split)?),
         None => None,
     };
+    let (few_shot, few_shot_hash) = few_shot.unzip();
     let provenance = Provenance {
         path: task.dataset.path.clone(),
         found: found.shown(),
@@ -116,6 +134,7 @@ pub fn load(task: &Task, sources: &Sources) -> Result<Loaded, DatasetError> {
         split: task.dataset.split.clone(),
         hash,
         rows: rows.len(),
+        few_shot_hash,
     };
     Ok(Loaded { rows, few_shot, provenance })
 }
@@ -149,6 +168,13 @@ impl Found {
 }
 
 impl Sources {
+    /// Folders first, then the Hub; `offline`, what lies in its cache.
+    pub fn new(folders: Vec<PathBuf>, offline: bool) -> Sources {
+        let environment = Environment::of_process();
+        let environment = if offline { environment.offline() } else { environment };
+        Sources { folders, offline, store: Store::new(Settings::default(), environment) }
+    }
+
     fn find(&self, task: &Task) -> Result<Found, DatasetError> {
         let path = task.dataset.path.as_str();
         let Some(hub) = path.strip_prefix("hf://datasets/") else {
@@ -170,18 +196,21 @@ impl Sources {
         if let Some(folder) = self.named(hub) {
             return Ok(local_place(folder));
         }
-        if self.offline {
-            let looked: Vec<String> = self.folders.iter().map(|f| f.display().to_string()).collect();
-            let problem = format!(
-                "offline, and `{hub}` is in none of the folders of --datasets ({}); put it there as {}",
-                if looked.is_empty() { "none given".into() } else { looked.join(", ") },
-                hub.rsplit('/').next().unwrap_or(hub)
-            );
-            return Err(absent(task, problem));
-        }
-        let store = |source| DatasetError::Store { task: task.name.clone(), source };
+        let store = |source: smolt_store::Error| match source.why() {
+            Some(Why::Offline) if self.offline => absent(task, self.nowhere(hub)),
+            _ => DatasetError::Store { task: task.name.clone(), source },
+        };
         let address: Address = format!("{path}@{}", task.dataset.revision).parse().map_err(store)?;
         Ok(Found::Hub(self.store.pin(&address).map_err(store)?))
+    }
+
+    fn nowhere(&self, hub: &str) -> String {
+        let looked: Vec<String> = self.folders.iter().map(|f| f.display().to_string()).collect();
+        format!(
+            "offline, and `{hub}` is neither in the cache of the Hub nor in a folder of --datasets ({}); put it there as {}",
+            if looked.is_empty() { "none given".into() } else { looked.join(", ") },
+            hub.rsplit('/').next().unwrap_or(hub)
+        )
     }
 
     /// A folder or file of that name below one of the folders: by the last part of the name, or all of it.

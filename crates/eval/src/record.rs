@@ -17,6 +17,9 @@ pub const FORMAT_VERSION: u32 = 1;
 /// The name of the results within their folder.
 pub const RESULTS: &str = "results.json";
 
+/// Stands for the precision of a model behind a server, which does not say it.
+pub const SERVER: &str = "server";
+
 /// Largest file of results or samples that is read back, bytes.
 const MAX_FILE: u64 = 4 << 30;
 
@@ -77,19 +80,25 @@ pub struct TaskResult {
 
 impl ModelRecord {
     /// Whether this is the same model in the same precision: what it answers to a text is the same. Older records
-    /// do not say their configuration.
+    /// do not say their configuration. Of a server its address and its model's name are all that is known.
     pub fn is(&self, other: &ModelRecord) -> bool {
         let agree = |a: &Option<String>, b: &Option<String>| a.is_none() || b.is_none() || a == b;
         self.hash == other.hash
+            && self.server() == other.server()
             && self.precision == other.precision
             && self.tokenizer_hash == other.tokenizer_hash
             && agree(&self.config_hash, &other.config_hash)
     }
 
+    /// The address, where it is a server's.
+    fn server(&self) -> Option<&str> {
+        (self.precision == SERVER).then_some(self.path.as_str())
+    }
+
     /// A hash of all that decides what it answers, the chat template included.
     pub fn identity(&self) -> String {
         let about = (&self.hash, &self.tokenizer_hash, &self.config_hash, &self.template_hash);
-        let json = serde_json::json!([about, self.precision, self.context_length]).to_string();
+        let json = serde_json::json!([about, self.precision, self.server(), self.context_length]).to_string();
         blake3::hash(json.as_bytes()).to_hex().to_string()
     }
 }
@@ -108,6 +117,7 @@ impl TaskResult {
         let differs = [
             ("the task's file", self.task_hash != other.task_hash),
             ("the data set", self.dataset.hash != other.dataset.hash),
+            ("the rows that examples come from", !self.dataset.same_examples(&other.dataset)),
             ("the number of examples", self.few_shot != other.few_shot),
             ("the items asked", self.limit != other.limit),
             ("how answers were sampled or prompts put", self.how != other.how),

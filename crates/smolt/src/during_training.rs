@@ -1,20 +1,17 @@
 //! Evaluation between the steps of a training: on the same cores, its cost told, never in the way.
 
 use crate::commands::eval::access::Opens;
-use crate::commands::eval::plan::Plan;
+use crate::commands::eval::plan::{self, Plan, Point};
 use crate::commands::eval::server::ServerArgs;
 use crate::commands::eval::watch;
-use crate::evaluation::{self, Held, Job, Prepared};
+use crate::evaluation::{self, Held, Job, Overlap, Prepared};
 use serde_json::{Value, json};
-use smolt_eval::record::{self, Results};
-use smolt_eval::stats::schedule::McfSignal;
-use smolt_eval::task::Formulation;
+use smolt_eval::record::Results;
 use smolt_run::error::Failure;
 use smolt_run::{metrics, signal};
 use smolt_tensor::Cpu;
 use smolt_train::recipe::{PrecisionSetting, Train};
 use smolt_train::session::Event;
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -32,6 +29,8 @@ pub(crate) struct DuringTraining {
     /// Folder of results, one `step-N` for each checkpoint.
     out: PathBuf,
     threads: usize,
+    /// What of the items lies in the training data, once it was looked for.
+    overlap: Overlap,
     train_steps: u64,
     tokens_per_step: u64,
     begun: Instant,
@@ -63,6 +62,7 @@ impl DuringTraining {
             run: run.to_owned(),
             out: run.join("evals"),
             threads,
+            overlap: Overlap::Unknown,
             train_steps: t.train_steps,
             tokens_per_step: (t.global_batch_size * t.sequence_length) as u64,
             begun: Instant::now(),
@@ -140,15 +140,12 @@ impl DuringTraining {
 
     fn evaluate(&mut self, step: u64, folder: &Path) -> Result<(Results, Vec<String>), Failure> {
         let tokens = step.saturating_mul(self.tokens_per_step);
-        let held = Held::load(folder, false)?.after(Some(tokens));
-        let mut warnings = Vec::new();
-        let letters = earlier(&self.out, step);
-        for prepared in &mut self.tasks {
-            let letters = letters.get(&prepared.task.name).copied();
-            let (formulations, against) =
-                self.plan.schedule.formulations(&prepared.task, held.parameters(), tokens, letters);
-            prepared.formulations = formulations;
-            warnings.extend(against);
+        let held = Held::load(folder, self.plan.chat)?.after(Some(tokens));
+        let letters = plan::letters_before(&self.out, step);
+        let at = Point { parameters: held.parameters(), tokens, letters: &letters };
+        let warnings = self.plan.schedule(&mut self.tasks, at);
+        if let (Overlap::Unknown, true) = (&self.overlap, self.plan.contamination) {
+            self.overlap = Overlap::of_run(&self.run, &self.plan.asked(), self.threads, true)?;
         }
         let cpu = Cpu::new(self.threads).map_err(|e| Failure::failed(e.to_string()))?;
         let job = Job {
@@ -156,60 +153,12 @@ impl DuringTraining {
             server: ServerArgs::default(),
             asked: self.plan.asked(),
             out: Some(self.out.join(format!("step-{step}"))),
-            contamination: None,
+            contamination: self.overlap.clone(),
             opens: Opens::default(),
             precision: PrecisionSetting::Fp32,
             threads: self.threads,
             quiet: true,
         };
         Ok((held.ask(&job, &self.tasks, &cpu)?, warnings))
-    }
-}
-
-/// What lettered options scored.
-fn letters(results: &Results) -> impl Iterator<Item = (String, McfSignal)> {
-    results.tasks.iter().filter(|result| result.how.formulation == Formulation::MultipleChoice).filter_map(
-        |result| {
-            let score = result.scores.primary()?;
-            let signal = McfSignal { score, chance: result.scores.random_baseline, signal_to_noise: None };
-            Some((result.task.clone(), signal))
-        },
-    )
-}
-
-/// What lettered options scored before a step, the newest of each task. Read from the results, so that a resumed run, which
-/// may hold some of later steps too, decides as the undisturbed one did.
-fn earlier(out: &Path, before: u64) -> BTreeMap<String, McfSignal> {
-    let results = folders(out, before).into_iter().filter_map(|path| record::read_results(&path).ok());
-    results.flat_map(|results| letters(&results).collect::<Vec<_>>()).collect()
-}
-
-/// Folders of the results of steps before one, in their order.
-fn folders(out: &Path, before: u64) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(out).into_iter().flatten().flatten();
-    let step = |path: PathBuf| {
-        let step: u64 = path.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok()?;
-        (step < before).then_some((step, path))
-    };
-    let mut folders: Vec<(u64, PathBuf)> = entries.filter_map(|entry| step(entry.path())).collect();
-    folders.sort();
-    folders.into_iter().map(|(_, path)| path).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn only_earlier_steps_decide_in_their_order() {
-        let dir = tempfile::tempdir().unwrap();
-        for name in ["step-1000", "step-200", "step-30", "step-1001", "step-x", "watch"] {
-            std::fs::create_dir(dir.path().join(name)).unwrap();
-        }
-        let names = |before| {
-            let all = super::folders(dir.path(), before);
-            all.iter().map(|path| path.file_name().unwrap().to_owned()).collect::<Vec<_>>()
-        };
-        assert_eq!(names(1000), ["step-30", "step-200"]);
-        assert_eq!(names(1001), ["step-30", "step-200", "step-1000"]);
-        assert!(super::folders(&dir.path().join("none"), 9).is_empty());
     }
 }

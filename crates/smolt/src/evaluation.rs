@@ -29,6 +29,7 @@ use smolt_text::template::ChatTemplate;
 use smolt_train::recipe::PrecisionSetting;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Words of the n-grams by which contamination is told: FineMath's and open-r1's.
@@ -41,8 +42,8 @@ pub(crate) struct Job {
     pub(crate) server: ServerArgs,
     pub(crate) asked: Asked,
     pub(crate) out: Option<PathBuf>,
-    /// A run whose training data the items are looked for in.
-    pub(crate) contamination: Option<PathBuf>,
+    /// What of the items lies in training data.
+    pub(crate) contamination: Overlap,
     /// Whether held-out benchmarks may be opened.
     pub(crate) opens: Opens,
     pub(crate) precision: PrecisionSetting,
@@ -50,11 +51,50 @@ pub(crate) struct Job {
     pub(crate) quiet: bool,
 }
 
+/// What of the items lies in training data, by task.
+pub(crate) type Found = BTreeMap<String, Contamination>;
+
+/// Whether anyone looks for the items in training data.
+#[derive(Clone)]
+pub(crate) enum Overlap {
+    /// Nobody does.
+    Unknown,
+    /// In that of a run.
+    Of(PathBuf),
+    /// It was found before: one search serves all checkpoints of a run.
+    Known(Arc<Found>),
+}
+
+impl Overlap {
+    /// Looks once for what is asked in a run's training data, if `wanted`.
+    pub(crate) fn of_run(
+        run: &Path,
+        asked: &Asked,
+        threads: usize,
+        wanted: bool,
+    ) -> Result<Overlap, Failure> {
+        if !wanted {
+            return Ok(Overlap::Unknown);
+        }
+        Ok(Overlap::Known(Arc::new(Overlap::Of(run.to_owned()).found(asked, threads, true)?)))
+    }
+
+    fn found(&self, asked: &Asked, threads: usize, quiet: bool) -> Result<Found, Failure> {
+        match self {
+            Overlap::Unknown => Ok(Found::new()),
+            Overlap::Known(found) => Ok(Found::clone(found)),
+            Overlap::Of(run) => {
+                measure(&Corpus::of_run(run)?, &Search { asked, lengths: &LENGTHS, threads, quiet })
+            }
+        }
+    }
+}
+
 /// A task with its rows, which are read once, however many models are asked.
 pub(crate) struct Prepared {
     pub(crate) task: Task,
     pub(crate) formulations: Vec<Formulation>,
-    loaded: Loaded,
+    pub(crate) loaded: Loaded,
 }
 
 /// Who is asked.
@@ -123,6 +163,11 @@ impl Held {
         self.record.parameters.unwrap_or(0)
     }
 
+    /// Tokens it was trained on, where that is known.
+    pub(crate) fn tokens(&self) -> u64 {
+        self.record.tokens_seen.unwrap_or(0)
+    }
+
     pub(crate) fn folder(&self) -> &ModelFolder {
         &self.folder
     }
@@ -143,10 +188,14 @@ impl Held {
         let mut model = local(&self.folder, cpu, precision, self.template.as_ref());
         let machine =
             format!("{} ({})", resources::cpu_model().unwrap_or_else(|| "unknown CPU".into()), cpu.isa);
-        let precision = if precision == Precision::Fp32 { "fp32" } else { "bf16" }.into();
-        let record = ModelRecord { precision, ..self.record.clone() };
+        let record = ModelRecord { precision: name_of(precision).into(), ..self.record.clone() };
         ask(Subject { model: &mut model, record, machine })
     }
+}
+
+/// A precision as records spell it.
+pub(crate) fn name_of(precision: Precision) -> &'static str {
+    if precision == Precision::Fp32 { "fp32" } else { "bf16" }
 }
 
 /// Asks everything of one model. A signal ends it after the task in hand, a kill at once; what was answered until then is
@@ -168,14 +217,7 @@ pub(crate) fn ask_all(job: &Job, tasks: &[Prepared], subject: Subject<'_>) -> Re
     if let Some(before) = job.out.as_deref().map(|out| kept(out, &results.model)).transpose()?.flatten() {
         (results.tasks, results.texts) = (before.tasks, before.texts);
     }
-    let found = match &job.contamination {
-        Some(run) => {
-            let search =
-                Search { asked: &job.asked, lengths: &LENGTHS, threads: job.threads, quiet: job.quiet };
-            measure(&Corpus::of_run(run)?, &search)?
-        }
-        None => BTreeMap::new(),
-    };
+    let found = job.contamination.found(&job.asked, job.threads, job.quiet)?;
     for prepared in tasks {
         if signal::requested().is_some() {
             return Ok(results);

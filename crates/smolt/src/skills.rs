@@ -106,7 +106,7 @@ impl Test<'_> {
     fn new(plan: &Plan) -> Result<Test<'_>, Failure> {
         let mut task = builtin("tinytown", &[])?;
         task.dataset.path = plan.items.display().to_string();
-        let sources = Sources { folders: Vec::new(), offline: true, store: smolt_store::Store::of_process() };
+        let sources = Sources::new(Vec::new(), true);
         let rows = dataset::load(&task, &sources)?;
         Ok(Test { plan, task, rows })
     }

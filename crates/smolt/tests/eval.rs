@@ -254,24 +254,22 @@ fn hub(request: &Request) -> Reply {
 }
 
 #[test]
-fn rows_come_from_the_hub_by_its_card_and_offline_from_folders_alone() {
+fn rows_come_from_the_hub_by_its_card_and_offline_from_its_cache() {
     let server = Server::start(hub);
     let home = tempfile::tempdir().unwrap();
-    let mut command = smolt();
-    command.current_dir(place()).args([
-        "eval",
-        "one",
-        "--task",
-        "quiz.toml",
-        "--formulation",
-        "cloze",
-        "--json",
-    ]);
-    command.env("HF_ENDPOINT", &server.url).env("HF_HOME", home.path()).env("HF_HUB_OFFLINE", "0");
-    for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
-        command.env_remove(name);
-    }
-    let found: Value = serde_json::from_str(&Ran::of(command).success()).unwrap();
+    let ask = |endpoint: &str, more: &[&str]| {
+        let mut command = smolt();
+        command.current_dir(place()).args(["eval", "one", "--task", "quiz.toml", "--formulation", "cloze"]);
+        command.arg("--json").args(more);
+        command.env("HF_ENDPOINT", endpoint).env("HF_HOME", home.path()).env("HF_HUB_OFFLINE", "0");
+        for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+            command.env_remove(name);
+        }
+        Ran::of(command)
+    };
+    let nothing = ask(&server.url, &["--offline"]);
+    assert!(nothing.code == Some(2) && nothing.err.contains("cache of the Hub"), "{nothing:?}");
+    let found: Value = serde_json::from_str(&ask(&server.url, &[]).success()).unwrap();
     let data = &found["tasks"][0]["dataset"];
     assert_eq!(
         (&data["rows"], &data["revision"]),
@@ -279,6 +277,37 @@ fn rows_come_from_the_hub_by_its_card_and_offline_from_folders_alone() {
     );
     quiz("one", &["--formulation", "cloze", "--out", "local"]).success();
     assert_eq!(results("local")["tasks"][0]["dataset"]["hash"], data["hash"], "the same rows");
+    drop(server);
+    let cached: Value = serde_json::from_str(&ask("http://127.0.0.1:1", &["--offline"]).success()).unwrap();
+    assert_eq!(
+        (&cached["tasks"][0]["scores"], &cached["tasks"][0]["dataset"]),
+        (&found["tasks"][0]["scores"], data)
+    );
+}
+
+#[test]
+fn a_score_is_measured_again_when_the_examples_are_others() {
+    let data = place().join("shots/quiz/main");
+    std::fs::create_dir_all(&data).unwrap();
+    for split in ["test", "train"] {
+        let name = format!("{split}-00000-of-00001.jsonl");
+        std::fs::copy(place().join("data/quiz/main").join(&name), data.join(&name)).unwrap();
+    }
+    let ask = || {
+        let given = ["one", "--task", "quiz.toml", "--datasets", "shots", "--formulation", "cloze"];
+        let out = ["--few-shot", "2", "--limit", "5", "--out", "shots-out"];
+        eval(&[&given[..], &out[..]].concat()).success();
+        (results("shots-out")["tasks"][0].clone(), samples("shots-out", "quiz.cloze.jsonl"))
+    };
+    let before = ask();
+    assert_eq!(ask().0["seconds"], before.0["seconds"], "known already");
+    let examples = data.join("train-00000-of-00001.jsonl");
+    let changed = std::fs::read_to_string(&examples).unwrap().replace("What is", "How much is");
+    std::fs::write(&examples, changed).unwrap();
+    let after = ask();
+    assert_eq!(after.0["dataset"]["hash"], before.0["dataset"]["hash"]);
+    assert_ne!(after.0["dataset"]["few_shot_hash"], before.0["dataset"]["few_shot_hash"]);
+    assert!(after.1[0]["prompt"].as_str().unwrap().contains("How much is"), "{:?}", after.1[0]);
 }
 
 #[test]

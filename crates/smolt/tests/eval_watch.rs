@@ -114,6 +114,62 @@ fn each_checkpoint_is_evaluated_once() {
 }
 
 #[test]
+fn results_of_another_run_or_of_other_rows_settle_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (run, other, task) = (dir.path().join("run"), dir.path().join("other"), task(dir.path()));
+    copy(trained(), &run);
+    let mut train = train(&other);
+    Ran::of({
+        train.args(sets(&["seed=12", "train.train_steps=4"]));
+        train
+    })
+    .success();
+    let out = dir.path().join("out");
+    let given = ["--out", out.to_str().unwrap(), "--once", "--every", "4"];
+    Ran::of(watch(&run, &task, &given)).success();
+    let refused = Ran::of(watch(&other, &task, &given));
+    assert!(refused.code == Some(2) && refused.err.contains("results of another model"), "{refused:?}");
+    let before = results(&out, 4);
+    task_of(dir.path(), "toy", 9);
+    Ran::of(watch(&run, &task, &given)).success();
+    let after = results(&out, 4);
+    assert_ne!(after["tasks"][0]["dataset"]["hash"], before["tasks"][0]["dataset"]["hash"]);
+    std::fs::remove_file(out.join("step-4/report.html")).unwrap();
+    Ran::of(watch(&run, &task, &given)).success();
+    assert!(out.join("step-4/report.html").exists(), "a step is done when its report stands");
+}
+
+#[test]
+fn a_plan_schedules_a_watcher_as_it_does_a_training() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run");
+    copy(trained(), &run);
+    let schedule = format!("contamination = true\n[schedule]\nmultiple_choice_at_tokens = {}\n", 8 * 16 * 32);
+    let plan = plan(dir.path(), &schedule);
+    let watch = || {
+        let mut command = smolt();
+        command.args(["eval", "watch"]).arg(&run).arg("--plan").arg(&plan);
+        Ran::of({
+            command.args(["--once", "--order", "oldest", "--threads", "1"]);
+            command
+        })
+        .success()
+    };
+    watch();
+    let evals = run.join("evals");
+    let asked = |step| results(&evals, step)["tasks"].as_array().unwrap().len();
+    assert_eq!(STEPS.map(asked), [1, 2, 2], "lettered options from 8 steps' tokens on");
+    for task in STEPS.iter().flat_map(|&step| results(&evals, step)["tasks"].as_array().unwrap().clone()) {
+        assert!(
+            task["contamination"]["searched"]["shards"].as_array().is_some_and(|s| s.len() == 2),
+            "{task}"
+        );
+    }
+    watch();
+    assert_eq!(lines(&evals.join("watch.jsonl")).len(), 3, "all of it is done");
+}
+
+#[test]
 fn a_watcher_ends_with_its_run() {
     let dir = tempfile::tempdir().unwrap();
     let (run, task) = (dir.path().join("run"), task(dir.path()));

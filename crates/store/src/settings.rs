@@ -58,6 +58,13 @@ impl Environment {
         Self(pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
     }
 
+    /// The same, without the network: what the cache of the Hub holds is all there is.
+    #[must_use]
+    pub fn offline(mut self) -> Self {
+        self.0.insert("HF_HUB_OFFLINE".into(), "1".into());
+        self
+    }
+
     /// The first of these variables that is set and not empty.
     pub(crate) fn first(&self, names: &[&str]) -> Option<&str> {
         names.iter().filter_map(|name| self.0.get(*name)).map(String::as_str).find(|value| !value.is_empty())

@@ -43,6 +43,7 @@ pub fn bundled() -> Result<(Vec<Conversation>, Provenance), Error> {
         split: "test".into(),
         hash: blake3::hash(BUNDLED.as_bytes()).to_hex()[..16].to_owned(),
         rows: rows.len(),
+        few_shot_hash: None,
     };
     Ok((conversations(name, &rows)?, provenance))
 }

@@ -19,7 +19,7 @@ mod thinkfollow;
 pub(crate) mod watch;
 
 use crate::device::DeviceArgs;
-use crate::evaluation::{self, Job};
+use crate::evaluation::{self, Job, Overlap};
 use crate::{Outcome, output};
 use smolt_eval::evaluate::How;
 use smolt_eval::task::{Formulation, SUITES, Task, builtin};
@@ -112,7 +112,7 @@ pub(crate) struct Asked {
     /// Folder that holds data sets by name (NAME or OWNER/NAME); may be repeated
     #[arg(long, value_name = "DIR")]
     datasets: Vec<PathBuf>,
-    /// Never touch the network
+    /// Never touch the network: folders of --datasets and the cache of the Hub alone
     #[arg(long)]
     offline: bool,
     /// Solved examples before each question, instead of the task's number
@@ -243,11 +243,7 @@ impl Asked {
 
     /// Where data sets are looked for.
     pub(crate) fn sources(&self) -> smolt_eval::dataset::Sources {
-        smolt_eval::dataset::Sources {
-            folders: self.datasets.clone(),
-            offline: self.offline,
-            store: smolt_store::Store::of_process(),
-        }
+        smolt_eval::dataset::Sources::new(self.datasets.clone(), self.offline)
     }
 
     pub(crate) fn texts(&self) -> &[PathBuf] {
@@ -290,7 +286,7 @@ fn evaluate_model(args: Evaluation) -> Outcome {
         server: args.server,
         asked: args.asked,
         out: args.out.clone(),
-        contamination: args.contamination,
+        contamination: args.contamination.map_or(Overlap::Unknown, Overlap::Of),
         opens: args.opens,
         precision: args.precision.into(),
         threads: args.device.threads(),

@@ -1,15 +1,18 @@
 //! Which tasks a run is evaluated by while it trains, and in which formulations when (spec EVL-05).
 
 use super::Asked;
+use crate::evaluation::Prepared;
+use smolt_eval::record::{self, Results};
 use smolt_eval::stats::schedule::{self, McfSignal, Situation};
 use smolt_eval::task::{Formulation, Task};
 use smolt_run::error::Failure;
 use smolt_run::recipe;
 use smolt_run::recipe::FormatVersion;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 recipe! {
-    /// Evaluation between the steps of a training.
+    /// Evaluation of a run's checkpoints, between its steps or beside it.
     pub(crate) struct Plan {
         /// Version of this file's format.
         format_version: FormatVersion = FormatVersion,
@@ -23,6 +26,26 @@ recipe! {
         offline: bool = false,
         /// Solved examples before each question, instead of the tasks' numbers.
         few_shot: Option<usize>,
+        /// Texts to predict, in bits per byte.
+        texts: Vec<String> = Vec::new(),
+        /// Settings of the tasks that are others here, as `KEY=VALUE`.
+        set: Vec<String> = Vec::new(),
+        /// Ask through the chat template.
+        pub(crate) chat: bool = false,
+        /// System prompt of the conversation.
+        system_prompt: Option<String>,
+        /// Answers per question (avg@k).
+        samples: usize = 1,
+        /// 0 is greedy.
+        temperature: f64 = 0.0,
+        /// Only the likeliest tokens whose probabilities sum to this.
+        top_p: f64 = 1.0,
+        /// Longest answer in tokens, instead of the task's limit.
+        max_tokens: Option<usize>,
+        /// Seed of sampled answers.
+        seed: u64 = 0,
+        /// Look for the items in the data that the run trains on, once.
+        pub(crate) contamination: bool = false,
         /// Only checkpoints whose step is divisible by this, and the last.
         pub(crate) every: u64 = 1,
         /// When which formulation is asked.
@@ -58,11 +81,16 @@ impl Plan {
         let base = path.parent().unwrap_or(Path::new("."));
         let anchor = |text: &String| base.join(text).display().to_string();
         plan.datasets = plan.datasets.iter().map(anchor).collect();
+        plan.texts = plan.texts.iter().map(anchor).collect();
         plan.tasks = plan
             .tasks
             .iter()
             .map(|task| if task.ends_with(".toml") { anchor(task) } else { task.clone() })
             .collect();
+        if plan.system_prompt.is_some() && !plan.chat {
+            let problem = "`system_prompt` goes with `chat = true`";
+            return Err(Failure::bad_input(format!("{}: {problem}", path.display())));
+        }
         if plan.tasks.is_empty() || plan.every == 0 {
             let problem = "`tasks` names at least one task, `every` is at least 1";
             return Err(Failure::bad_input(format!("{}: {problem}", path.display())));
@@ -70,27 +98,85 @@ impl Plan {
         Ok(plan)
     }
 
-    /// What is asked; greedily, without a chat template.
+    /// What is asked.
     pub(crate) fn asked(&self) -> Asked {
         Asked {
             task: self.tasks.clone(),
-            text: Vec::new(),
+            text: self.texts.iter().map(PathBuf::from).collect(),
             formulation: Vec::new(),
             datasets: self.datasets.iter().map(PathBuf::from).collect(),
             offline: self.offline,
             few_shot: self.few_shot,
             limit: self.limit,
-            set: Vec::new(),
-            chat: false,
-            system_prompt: None,
+            set: self.set.clone(),
+            chat: self.chat,
+            system_prompt: self.system_prompt.clone(),
             keep_reasoning: false,
-            samples: 1,
-            temperature: 0.0,
-            top_p: 1.0,
-            max_tokens: None,
-            seed: 0,
+            samples: self.samples,
+            temperature: self.temperature,
+            top_p: self.top_p,
+            max_tokens: self.max_tokens,
+            seed: self.seed,
         }
     }
+
+    /// The formulations of a task at a step, with what speaks against deciding by them. `out` holds the results of the run.
+    pub(crate) fn formulations(&self, task: &Task, at: Point<'_>) -> (Vec<Formulation>, Vec<String>) {
+        let letters = at.letters.get(&task.name).copied();
+        self.schedule.formulations(task, at.parameters, at.tokens, letters)
+    }
+
+    /// Sets the formulations of all tasks at a step; what speaks against deciding by them.
+    pub(crate) fn schedule(&self, tasks: &mut [Prepared], at: Point<'_>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for prepared in tasks {
+            let (formulations, against) = self.formulations(&prepared.task, at);
+            prepared.formulations = formulations;
+            warnings.extend(against);
+        }
+        warnings
+    }
+}
+
+/// Where in its training a model is.
+#[derive(Clone, Copy)]
+pub(crate) struct Point<'a> {
+    pub(crate) parameters: u64,
+    pub(crate) tokens: u64,
+    /// What lettered options scored before, by task.
+    pub(crate) letters: &'a Letters,
+}
+
+/// What lettered options scored, by task.
+pub(crate) type Letters = BTreeMap<String, McfSignal>;
+
+/// What lettered options scored before a step, the newest of each task. Read from the results, so that a resumed run, which
+/// may hold some of later steps too, decides as the undisturbed one did.
+pub(crate) fn letters_before(out: &Path, step: u64) -> Letters {
+    let results = folders(out, step).into_iter().filter_map(|path| record::read_results(&path).ok());
+    results.flat_map(|results| letters(&results).collect::<Vec<_>>()).collect()
+}
+
+fn letters(results: &Results) -> impl Iterator<Item = (String, McfSignal)> {
+    results.tasks.iter().filter(|result| result.how.formulation == Formulation::MultipleChoice).filter_map(
+        |result| {
+            let score = result.scores.primary()?;
+            let signal = McfSignal { score, chance: result.scores.random_baseline, signal_to_noise: None };
+            Some((result.task.clone(), signal))
+        },
+    )
+}
+
+/// Folders of the results of steps before one, in their order.
+fn folders(out: &Path, before: u64) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(out).into_iter().flatten().flatten();
+    let step = |path: PathBuf| {
+        let step: u64 = path.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok()?;
+        (step < before).then_some((step, path))
+    };
+    let mut folders: Vec<(u64, PathBuf)> = entries.filter_map(|entry| step(entry.path())).collect();
+    folders.sort();
+    folders.into_iter().map(|(_, path)| path).collect()
 }
 
 impl When {
@@ -133,6 +219,21 @@ impl When {
 mod tests {
     use super::*;
     use smolt_eval::stats::Score;
+
+    #[test]
+    fn only_earlier_steps_decide_in_their_order() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["step-1000", "step-200", "step-30", "step-1001", "step-x", "watch"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        let names = |before| {
+            let all = folders(dir.path(), before);
+            all.iter().map(|path| path.file_name().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(1000), ["step-30", "step-200"]);
+        assert_eq!(names(1001), ["step-30", "step-200", "step-1000"]);
+        assert!(folders(&dir.path().join("none"), 9).is_empty());
+    }
 
     fn when(text: &str) -> When {
         let text = format!("tasks = [\"x\"]\n[schedule]\n{text}");

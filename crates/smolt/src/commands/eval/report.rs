@@ -15,6 +15,9 @@ const SHOWN: usize = 40;
 /// Characters of a text on the page.
 const MOST_TEXT: usize = 6000;
 
+/// The page's name within a folder of results.
+pub(crate) const FILE: &str = "report.html";
+
 /// Writes `report.html` into a folder of results.
 pub(crate) fn write(folder: &Path, results: &Results) -> Result<PathBuf, Failure> {
     let mut page = format!(
@@ -45,7 +48,7 @@ pub(crate) fn write(folder: &Path, results: &Results) -> Result<PathBuf, Failure
         task_section(&mut page, task, &samples);
     }
     page.push_str("</body></html>\n");
-    let path = folder.join("report.html");
+    let path = folder.join(FILE);
     smolt_run::atomic::write(&path, page.as_bytes())?;
     Ok(path)
 }

@@ -1,7 +1,7 @@
 //! A model behind an OpenAI-compatible server instead of a folder.
 
 use smolt_eval::model::server::{ServerModel, Settings};
-use smolt_eval::record::ModelRecord;
+use smolt_eval::record::{self, ModelRecord};
 use smolt_run::error::Failure;
 use smolt_store::{Environment, Store};
 use std::time::Duration;
@@ -64,7 +64,7 @@ impl ServerArgs {
             tokenizer_hash: String::new(),
             config_hash: None,
             template_hash: None,
-            precision: "server".into(),
+            precision: record::SERVER.into(),
             context_length: model.context_length().unwrap_or(0),
             parameters: None,
             step: None,

@@ -120,11 +120,7 @@ impl Args {
         if local && self.datasets.is_empty() && !Path::new(path).exists() {
             return Err(Failure::bad_input(format!("there is no {path}; correct --conversations")));
         }
-        let sources = Sources {
-            folders: self.datasets.clone(),
-            offline: self.offline,
-            store: smolt_store::Store::of_process(),
-        };
+        let sources = Sources::new(self.datasets.clone(), self.offline);
         Ok(thinkfollow::load(path, self.config.as_deref(), &self.split, &sources)?)
     }
 
@@ -226,7 +222,7 @@ fn may_write(out: &Path, model: &ModelRecord, dataset: &Provenance, how: &How) -
     }
     let bytes = std::fs::read(&path).map_err(|e| FileError::reading(&path, e))?;
     let old = serde_json::from_slice::<Results>(&bytes).ok();
-    let ours = old.filter(|old| old.evaluation == thinkfollow::NAME && old.model.hash == model.hash);
+    let ours = old.filter(|old| old.evaluation == thinkfollow::NAME && old.model.is(model));
     let holds = match ours {
         Some(old) if old.how == *how && old.dataset.hash == dataset.hash => return Ok(()),
         Some(_) => "thinkfollow of this model, asked otherwise",

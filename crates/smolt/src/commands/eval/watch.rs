@@ -1,10 +1,11 @@
 //! `smolt eval watch`: every checkpoint of a run, evaluated beside the training that writes them.
 
 use super::access::Opens;
+use super::plan::{self, Plan, Point};
 use super::server::ServerArgs;
-use super::{Asked, Precision};
+use super::{Asked, Precision, report};
 use crate::device::DeviceArgs;
-use crate::evaluation::{self, Held, Job, Prepared};
+use crate::evaluation::{self, Held, Job, Overlap, Prepared};
 use crate::output::note;
 use crate::{Outcome, output};
 use serde_json::json;
@@ -15,7 +16,7 @@ use smolt_run::metrics::JsonlWriter;
 use smolt_run::{recipe, signal};
 use smolt_tensor::Cpu;
 use smolt_train::checkpoint;
-use smolt_train::recipe::Train;
+use smolt_train::recipe::{PrecisionSetting, Train};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -32,6 +33,12 @@ pub(crate) struct Args {
     run: PathBuf,
     #[command(flatten)]
     asked: Asked,
+    /// What to ask and when, as `smolt train --evaluate` takes it, instead of --task and --text
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["task", "text", "every"])]
+    plan: Option<PathBuf>,
+    /// Look for the items in the data that the run trains on, once
+    #[arg(long)]
+    contamination: bool,
     #[command(flatten)]
     opens: Opens,
     /// Folder of results, one step-N for each checkpoint [default: RUN/evals]
@@ -71,8 +78,13 @@ enum Order {
 /// A run and how far its evaluation is.
 struct Watcher<'a> {
     args: &'a Args,
+    asked: Asked,
+    /// When which formulation is asked, where a plan says it.
+    plan: Option<Plan>,
+    every: u64,
     out: PathBuf,
     tasks: Vec<Prepared>,
+    overlap: Overlap,
     cpu: Cpu,
     log: JsonlWriter,
     /// Steps that are done, or cannot be.
@@ -84,9 +96,11 @@ struct Watcher<'a> {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    if args.asked.task.is_empty() && args.asked.text.is_empty() {
+    let plan = args.plan.as_deref().map(Plan::load).transpose()?;
+    let asked = plan.as_ref().map_or_else(|| args.asked.clone(), Plan::asked);
+    if asked.task.is_empty() && asked.text.is_empty() {
         return Err(Failure::bad_input(
-            "nothing to ask: give --task NAME, a suite or a file, or --text FILE",
+            "nothing to ask: give --task NAME, a suite or a file, --text FILE, or --plan FILE",
         ));
     }
     if args.every == 0 || !(0.01..=86_400.0).contains(&args.interval) {
@@ -100,13 +114,17 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     signal::install().map_err(|e| Failure::failed(format!("cannot handle signals: {e}")))?;
     let out = args.out.clone().unwrap_or_else(|| args.run.join("evals"));
-    let tasks = evaluation::prepare(&args.asked)?;
+    let tasks = evaluation::prepare(&asked)?;
     let cpu = args.device.cpu()?;
+    let wanted = args.contamination || plan.as_ref().is_some_and(|plan| plan.contamination);
+    let overlap = Overlap::of_run(&args.run, &asked, cpu.pool.threads(), wanted)?;
     // Held until the end: two watchers would write the same results.
     let folder = RunFolder::create_or_resume(&out, true)?;
     let log = JsonlWriter::append(&folder.join("watch.jsonl"))?;
     let (settled, waiting) = (BTreeSet::new(), BTreeSet::new());
-    let watcher = Watcher { args, out, tasks, cpu, log, settled, waiting, backlog: 0 };
+    let every = plan.as_ref().map_or(args.every, |plan| plan.every);
+    let watcher =
+        Watcher { args, asked, plan, every, out, tasks, overlap, cpu, log, settled, waiting, backlog: 0 };
     let ended = watcher.watch();
     drop(folder);
     ended
@@ -137,11 +155,11 @@ impl Watcher<'_> {
     fn pending(&mut self, running: bool) -> Result<Vec<(u64, PathBuf)>, Failure> {
         let all = self.list()?;
         let last = all.last().map(|(step, _)| *step);
-        let every = self.args.every;
+        let every = self.every;
         let counts = |step: u64| step.is_multiple_of(every) || (!running && Some(step) == last);
         let mut pending = Vec::new();
         for (step, path) in all.into_iter().filter(|(step, _)| counts(*step)) {
-            if !self.settled.contains(&step) && self.is_done(step) {
+            if !self.settled.contains(&step) && self.is_done(step, &path) {
                 self.settled.insert(step);
             }
             if !self.settled.contains(&step) {
@@ -166,15 +184,31 @@ impl Watcher<'_> {
         self.out.join(format!("step-{step}"))
     }
 
-    /// Whether the results of a step answer everything that is asked.
-    fn is_done(&self, step: u64) -> bool {
-        let Ok(results) = record::read_results(&self.results(step)) else { return false };
-        let asked = &self.args.asked;
+    /// Whether the results of a step answer everything that is asked, to the end of their report. Results of weights that
+    /// lay elsewhere may be another run's: that is found out where they are gone on with.
+    fn is_done(&self, step: u64, path: &Path) -> bool {
+        let folder = self.results(step);
+        let Ok(results) = record::read_results(&folder) else { return false };
+        let precision = PrecisionSetting::from(self.args.precision).resolve(self.cpu.isa);
+        if Path::new(&results.model.path) != path
+            || results.model.precision != evaluation::name_of(precision)
+            || !folder.join(report::FILE).exists()
+        {
+            return false;
+        }
+        let asked = &self.asked;
+        let letters = plan::letters_before(&self.out, step);
         let answered = |prepared: &Prepared| {
             let hash = record::task_hash(&prepared.task);
-            prepared.formulations.iter().all(|&formulation| {
+            let (parameters, tokens) = (results.model.parameters, results.model.tokens_seen);
+            let at =
+                Point { parameters: parameters.unwrap_or(0), tokens: tokens.unwrap_or(0), letters: &letters };
+            let planned = self.plan.as_ref().map(|plan| plan.formulations(&prepared.task, at).0);
+            let formulations = planned.unwrap_or_else(|| prepared.formulations.clone());
+            formulations.iter().all(|&formulation| {
                 results.tasks.iter().any(|result| {
                     result.task_hash == hash
+                        && result.dataset.same_rows(&prepared.loaded.provenance)
                         && result.how == asked.how(formulation)
                         && result.few_shot == prepared.task.few_shot.count
                         && result.limit == asked.limit()
@@ -199,19 +233,24 @@ impl Watcher<'_> {
                 return Ok(());
             }
         };
+        if let Some(plan) = &self.plan {
+            let letters = plan::letters_before(&self.out, step);
+            let at = Point { parameters: held.parameters(), tokens: held.tokens(), letters: &letters };
+            plan.schedule(&mut self.tasks, at).iter().for_each(|warning| note!("step {step}: {warning}"));
+        }
         let job = Job {
             model: path.to_owned(),
             server: ServerArgs::default(),
-            asked: self.args.asked.clone(),
+            asked: self.asked.clone(),
             out: Some(self.results(step)),
-            contamination: None,
+            contamination: self.overlap.clone(),
             opens: self.args.opens.clone(),
             precision: self.args.precision.into(),
             threads: self.cpu.pool.threads(),
             quiet: self.args.json,
         };
         let results = held.ask(&job, &self.tasks, &self.cpu)?;
-        if signal::requested().is_some() && !self.is_done(step) {
+        if signal::requested().is_some() && !self.is_done(step, path) {
             // The rest is asked when the watcher is started again.
             return Ok(());
         }
@@ -221,7 +260,7 @@ impl Watcher<'_> {
 
     fn load(&self, path: &Path) -> Result<Held, Failure> {
         let state = checkpoint::verify(path).map_err(|e| Failure::bad_input(e.to_string()))?;
-        let held = Held::load(path, self.args.asked.chat)?;
+        let held = Held::load(path, self.asked.chat)?;
         held.check(&self.cpu)?;
         let recipe = recipe::load::<Train>(&self.args.run.join("recipe.lock.toml"), &[]).ok();
         let tokens = recipe.and_then(|r| state.next_sample.checked_mul(r.train.sequence_length as u64));
@@ -261,7 +300,7 @@ impl Watcher<'_> {
     /// Seconds between the two newest checkpoints that count.
     fn gap(&self) -> Result<Option<f64>, Failure> {
         let all = self.list()?;
-        let counted = all.iter().rev().filter(|(step, _)| step.is_multiple_of(self.args.every)).take(2);
+        let counted = all.iter().rev().filter(|(step, _)| step.is_multiple_of(self.every)).take(2);
         let times: Option<Vec<_>> =
             counted.map(|(_, path)| path.metadata().and_then(|data| data.modified()).ok()).collect();
         Ok(match times.as_deref() {
