@@ -218,6 +218,24 @@ fn a_held_out_benchmark_is_logged_and_downgraded() {
 }
 
 #[test]
+fn what_was_opened_for_another_run_is_open_for_this_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two) = (dir.path().join("runs/one"), dir.path().join("runs/two"));
+    [&one, &two].map(|run| common::copy(Path::new(&at("run")), run));
+    let task = at("held.toml");
+    let ask = |run: &Path, more: &[&str]| {
+        let args = [text(run), "--task", &task, "--formulation", "cloze", "--limit", "8"];
+        eval(dir.path(), &[&args[..], more].concat())
+    };
+    assert!(ask(&two, &["--final-report=paper"]).success().contains("held out, final report: paper"));
+    ask(&one, &["--open-held-out=ablation"]).success();
+    let shown = ask(&two, &["--final-report=paper"]).success();
+    assert!(shown.contains("validation (opened on "), "{shown}");
+    let around = ask(&two, &["--set", "held_out=false"]);
+    assert!(around.code == Some(2) && around.err.contains("held_out"), "{around:?}");
+}
+
+#[test]
 fn a_clean_task_passes_its_checks_and_planted_faults_do_not() {
     let (model, task) = (at("run"), at("planted.toml"));
     let check =

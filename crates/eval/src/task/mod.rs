@@ -292,6 +292,10 @@ impl ExitKind for TaskError {
     }
 }
 
+fn may_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "_-.+@".contains(c)
+}
+
 impl Task {
     /// Reads a task file; `sets` are `key=value` overrides. A data set that lies beside the file is found there, unless an
     /// override says where it is.
@@ -311,10 +315,19 @@ impl Task {
     }
 
     fn of(mut document: Document, sets: &[String]) -> Result<Task, TaskError> {
+        // A document may need the settings to be whole.
+        let own = document.read::<Task>().ok().map(|task| task.dataset.config);
         for set in sets {
             document.set(set)?;
         }
-        let task: Task = document.read()?;
+        let mut task: Task = document.read()?;
+        if let Some(config) =
+            task.dataset.config.clone().filter(|_| own.is_some_and(|own| own != task.dataset.config))
+        {
+            // Another language is another benchmark, whose results stand beside those of the first.
+            let config: String = config.chars().map(|c| if may_name(c) { c } else { '-' }).collect();
+            task.name = format!("{}@{config}", task.name);
+        }
         task.check().map_err(|problem| TaskError::Wrong { task: task.name.clone(), problem })?;
         Ok(task)
     }
@@ -342,9 +355,8 @@ impl Task {
     }
 
     fn check(&self) -> Result<(), String> {
-        let safe = |c: char| c.is_ascii_alphanumeric() || "_-.+".contains(c);
-        if self.name.is_empty() || self.name.starts_with('.') || !self.name.chars().all(safe) {
-            return Err("`name` may hold letters, digits and _ - . +, since it names files".into());
+        if self.name.is_empty() || self.name.starts_with('.') || !self.name.chars().all(may_name) {
+            return Err("`name` may hold letters, digits and _ - . + @, since it names files".into());
         }
         if self.formulations().is_empty() {
             return Err("give it a table [cloze], [multiple_choice] or [generation]".into());

@@ -74,7 +74,13 @@ impl Opens {
             return Ok(Standing::Validation);
         }
         let path = self.access_log.clone().unwrap_or_else(|| log_of(of.path));
-        let log = access::read(&path)?;
+        let mut log = access::read(&path)?;
+        if self.access_log.is_none() {
+            // What was opened for another run's sake has been seen by whoever trains this one.
+            for other in others(&path, of.path) {
+                log.extend(access::read(&other)?);
+            }
+        }
         let (task_hash, data_hash) = (record::task_hash(task), loaded.provenance.hash.clone());
         let purpose = match (&self.final_report, &self.open_held_out) {
             (Some(reason), _) => Some((Purpose::FinalReport, reason.as_str())),
@@ -113,8 +119,28 @@ pub(crate) struct Opener<'a> {
 
 /// The log of a run, also by one of its checkpoints; else the one of the folder in which the command runs.
 fn log_of(path: Option<&Path>) -> PathBuf {
+    run_of(path).map_or_else(|| PathBuf::from(LOG), |run| run.join(LOG))
+}
+
+fn run_of(path: Option<&Path>) -> Option<&Path> {
     let is_run = |folder: &&Path| folder.join("recipe.lock.toml").exists();
     // RUN/checkpoints/step-N
-    let run = path.and_then(|path| path.ancestors().take(3).find(is_run));
-    run.map_or_else(|| PathBuf::from(LOG), |run| run.join(LOG))
+    path?.ancestors().take(3).find(is_run)
+}
+
+/// The other logs that there are beside `log`: of the runs in the same folder as a run, and of the folder in which the command
+/// runs.
+fn others(log: &Path, path: Option<&Path>) -> Vec<PathBuf> {
+    let absolute = |path: &Path| path.canonicalize().ok();
+    let runs = run_of(path).and_then(absolute).and_then(|run| Some(run.parent()?.to_owned()));
+    let siblings = runs.into_iter().filter_map(|runs| std::fs::read_dir(runs).ok()).flatten().flatten();
+    let mut logs: Vec<PathBuf> = siblings
+        .map(|run| run.path().join(LOG))
+        .chain([PathBuf::from(LOG)])
+        .filter_map(|log| absolute(&log))
+        .filter(|other| Some(other) != absolute(log).as_ref())
+        .collect();
+    logs.sort();
+    logs.dedup();
+    logs
 }

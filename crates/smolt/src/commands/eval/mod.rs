@@ -100,7 +100,7 @@ struct Evaluation {
 /// What is asked, and how.
 #[derive(clap::Args, Clone)]
 pub(crate) struct Asked {
-    /// Task or suite by name, or a task file; may be repeated
+    /// Task or suite by name, or a task file; NAME@CONFIG for another language or part; may be repeated
     #[arg(long, value_name = "NAME|FILE")]
     task: Vec<String>,
     /// Text to predict, in bits per byte: JSONL, Parquet, plain text; may be repeated
@@ -170,6 +170,12 @@ pub(crate) enum Precision {
 impl Asked {
     /// The tasks, with the formulations in which each is asked.
     pub(crate) fn tasks(&self) -> Result<Vec<(Task, Vec<Formulation>)>, Failure> {
+        if let Some(set) = self.set.iter().find(|set| set.trim_start().starts_with("held_out")) {
+            return Err(Failure::bad_input(format!(
+                "--set {set}: whether a task is held out is not for a command to say; open it with --final-report or \
+                 --open-held-out"
+            )));
+        }
         let mut tasks = Vec::new();
         for name in &self.task {
             match SUITES.iter().find(|suite| suite.name == name) {
@@ -178,8 +184,7 @@ impl Asked {
                         tasks.push(builtin(name, &self.set)?);
                     }
                 }
-                None if name.ends_with(".toml") => tasks.push(Task::load(Path::new(name), &self.set)?),
-                None => tasks.push(builtin(name, &self.set)?),
+                None => tasks.push(self.named(name)?),
             }
         }
         let mut known: BTreeMap<String, String> = BTreeMap::new();
@@ -198,6 +203,22 @@ impl Asked {
             }
         }
         Ok(once)
+    }
+
+    /// A task by name or file, after which `@` may name the configuration of its data set.
+    fn named(&self, name: &str) -> Result<Task, Failure> {
+        let mut sets = self.set.clone();
+        let name = match name.rsplit_once('@') {
+            Some((task, config)) if !Path::new(name).exists() => {
+                sets.push(format!("dataset.config={config:?}"));
+                task
+            }
+            _ => name,
+        };
+        Ok(match name.ends_with(".toml") {
+            true => Task::load(Path::new(name), &sets)?,
+            false => builtin(name, &sets)?,
+        })
     }
 
     fn formulated(&self, mut task: Task) -> Result<(Task, Vec<Formulation>), Failure> {

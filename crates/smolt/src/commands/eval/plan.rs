@@ -74,6 +74,11 @@ recipe! {
     }
 }
 
+/// Whether a task is named by its file, `FILE.toml` or `FILE.toml@CONFIG`.
+fn is_file(task: &str) -> bool {
+    task.ends_with(".toml") || task.contains(".toml@")
+}
+
 impl Plan {
     /// Reads a plan; its paths are relative to its folder.
     pub(crate) fn load(path: &Path) -> Result<Plan, Failure> {
@@ -82,11 +87,8 @@ impl Plan {
         let anchor = |text: &String| base.join(text).display().to_string();
         plan.datasets = plan.datasets.iter().map(anchor).collect();
         plan.texts = plan.texts.iter().map(anchor).collect();
-        plan.tasks = plan
-            .tasks
-            .iter()
-            .map(|task| if task.ends_with(".toml") { anchor(task) } else { task.clone() })
-            .collect();
+        plan.tasks =
+            plan.tasks.iter().map(|task| if is_file(task) { anchor(task) } else { task.clone() }).collect();
         if plan.system_prompt.is_some() && !plan.chat {
             let problem = "`system_prompt` goes with `chat = true`";
             return Err(Failure::bad_input(format!("{}: {problem}", path.display())));
