@@ -6,7 +6,8 @@ use crate::config::{
 };
 
 impl ModelConfig {
-    /// A model of this type as far as the type decides it, with the defaults that transformers has. Sizes are zero.
+    /// A model of this type as far as the type decides it, with the defaults that transformers has. Sizes
+    /// are zero, also where transformers computes them from others.
     pub fn of(model_type: ModelType) -> ModelConfig {
         let mut config = plain(model_type);
         let c = &mut config;
@@ -14,10 +15,11 @@ impl ModelConfig {
             ModelType::Llama | ModelType::Smolt => {}
             ModelType::SmolLm3 => {
                 (c.rope_theta, c.tie_word_embeddings, c.no_rope_layer_interval) = (2e6, true, 4);
+                c.num_key_value_heads = 4;
             }
-            ModelType::Qwen2 => c.attention_bias = AttentionBias::Qkv,
-            ModelType::Qwen3 => (c.qk_norm, c.head_dim) = (QkNorm::Head, 128),
-            ModelType::Mistral => c.sliding_window = Some(4096),
+            ModelType::Qwen2 => (c.attention_bias, c.num_key_value_heads) = (AttentionBias::Qkv, 32),
+            ModelType::Qwen3 => (c.qk_norm, c.head_dim, c.num_key_value_heads) = (QkNorm::Head, 128, 32),
+            ModelType::Mistral => (c.sliding_window, c.num_key_value_heads) = (Some(4096), 8),
             ModelType::Olmo2 => {
                 (c.qk_norm, c.norm_placement, c.rms_norm_eps) = (QkNorm::Width, NormPlacement::Post, 1e-5);
             }
@@ -32,11 +34,11 @@ impl ModelConfig {
                 c.query_pre_attn_scalar = Some(256.0);
             }
             ModelType::Mixtral => {
-                (c.rope_theta, c.rms_norm_eps) = (1e6, 1e-5);
+                (c.rope_theta, c.rms_norm_eps, c.num_key_value_heads) = (1e6, 1e-5, 8);
                 c.moe = Some(Moe { num_experts: 8, num_experts_per_tok: 2, ..experts() });
             }
             ModelType::Qwen3Moe => {
-                (c.qk_norm, c.head_dim) = (QkNorm::Head, 128);
+                (c.qk_norm, c.num_key_value_heads) = (QkNorm::Head, 4);
                 c.moe = Some(Moe {
                     num_experts: 128,
                     num_experts_per_tok: 8,
@@ -104,7 +106,7 @@ fn plain(model_type: ModelType) -> ModelConfig {
 fn gemma(c: &mut ModelConfig) {
     (c.norm_placement, c.norm_offset) = (NormPlacement::Sandwich, true);
     (c.hidden_act, c.head_dim, c.sliding_window) = (Activation::GeluTanh, 256, Some(4096));
-    (c.scale_embeddings, c.tie_word_embeddings) = (true, true);
+    (c.scale_embeddings, c.tie_word_embeddings, c.num_key_value_heads) = (true, true, 4);
 }
 
 fn deepseek(c: &mut ModelConfig) {
@@ -134,6 +136,7 @@ fn deepseek(c: &mut ModelConfig) {
 
 fn gpt_oss(c: &mut ModelConfig) {
     (c.attention_bias, c.attention_sinks, c.head_dim) = (AttentionBias::All, true, 64);
+    c.num_key_value_heads = 8;
     (c.rms_norm_eps, c.rope_theta, c.swiglu_limit) = (1e-5, 150_000.0, Some(7.0));
     c.sliding_window = Some(128);
     c.moe = Some(Moe {

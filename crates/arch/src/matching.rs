@@ -432,6 +432,7 @@ mod tests {
             num_hidden_layers: 8,
             num_attention_heads: 16,
             num_key_value_heads: 8,
+            head_dim: 128,
             vocab_size: 4096,
             max_position_embeddings: 512,
             ..ModelConfig::of(ModelType::Qwen3Moe)

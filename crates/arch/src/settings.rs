@@ -63,6 +63,9 @@ smolt_run::recipe! {
         pub rope_scaling: Option<RopeScaling>,
         /// Every n-th layer has no RoPE; 0 = all layers have it. SmolLM3 has 4, other types 0.
         pub no_rope_layer_interval: Option<usize>,
+        /// Which layers have RoPE, as SmolLM3 spells it: 1 has it, 0 has none; a shorter list is repeated. Instead of
+        /// no_rope_layer_interval.
+        pub no_rope_layers: Option<Vec<u8>>,
         /// Kind of the norms.
         pub norm: Option<Norm>,
         /// Where they stand.
@@ -97,6 +100,11 @@ smolt_run::recipe! {
 impl Model {
     /// The configuration of a fresh model of this shape, checked.
     pub fn config(&self) -> Result<ModelConfig, FieldError> {
+        if self.no_rope_layers.is_some() && self.no_rope_layer_interval.is_some() {
+            let reason =
+                "and `no_rope_layer_interval` both say which layers have no RoPE: remove one of them";
+            return Err(FieldError::new("no_rope_layers", reason));
+        }
         let config = self.unchecked();
         config.validate()?;
         Ok(config)
@@ -159,6 +167,9 @@ impl Model {
         c.rope_scaling = self.rope_scaling.clone();
         let interval = self.no_rope_layer_interval.unwrap_or(c.no_rope_layer_interval);
         c.set_no_rope_layer_interval(interval);
+        if let Some(flags) = &self.no_rope_layers {
+            c.no_rope_layers = flags.iter().copied().cycle().take(c.no_rope_layers.len()).collect();
+        }
     }
 
     fn set_blocks(&self, c: &mut ModelConfig) {

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use smolt_arch::{ModelConfig, count};
 use std::path::Path;
 
-/// A `config.json` from `[hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads,
-/// vocab_size, max_position_embeddings]` and what the type has beside them.
+/// The shape of a `config.json` from `[hidden_size, intermediate_size, num_hidden_layers, num_attention_heads,
+/// num_key_value_heads, vocab_size, max_position_embeddings]` and what the type has beside them.
 fn config(model_type: &str, sizes: [usize; 7], more: Value) -> ModelConfig {
     let [d, i, l, h, k, v, longest] = sizes;
     let mut fields = json!({
@@ -22,7 +22,7 @@ fn config(model_type: &str, sizes: [usize; 7], more: Value) -> ModelConfig {
     });
     let fields_of = fields.as_object_mut().unwrap();
     fields_of.extend(more.as_object().unwrap().clone());
-    ModelConfig::from_json(Path::new(model_type), fields.to_string().as_bytes()).unwrap()
+    ModelConfig::shape_from_json(Path::new(model_type), fields.to_string().as_bytes()).unwrap()
 }
 
 fn dense() -> Vec<(&'static str, ModelConfig, u64)> {
@@ -70,9 +70,12 @@ fn experts() -> Vec<(&'static str, ModelConfig, u64, u64)> {
     let deepseek = json!({"n_routed_experts": 256, "num_experts_per_tok": 8, "moe_intermediate_size": 2048,
         "n_shared_experts": 1, "first_k_dense_replace": 3, "n_group": 8, "topk_group": 4, "q_lora_rank": 1536,
         "kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
-        "num_nextn_predict_layers": 1, "rope_scaling": yarn});
-    let oss =
-        json!({"head_dim": 64, "num_local_experts": 32, "num_experts_per_tok": 4, "sliding_window": 128});
+        "num_nextn_predict_layers": 1, "rope_scaling": yarn,
+        "auto_map": {"AutoConfig": "configuration_deepseek.DeepseekV3Config"},
+        "quantization_config": {"activation_scheme": "dynamic", "fmt": "e4m3", "quant_method": "fp8",
+            "weight_block_size": [128, 128]}});
+    let oss = json!({"head_dim": 64, "num_local_experts": 32, "num_experts_per_tok": 4, "sliding_window": 128,
+        "quantization_config": {"modules_to_not_convert": ["lm_head"], "quant_method": "mxfp4"}});
     vec![
         (
             "Mixtral-8x7B-v0.1",

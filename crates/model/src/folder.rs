@@ -2,16 +2,23 @@
 
 use crate::safetensors::{self, File, Store};
 use crate::{Transformer, init, storage};
-use smolt_arch::ModelConfig;
 use smolt_arch::parameters::{Part, Slot, groups};
+use smolt_arch::{ModelConfig, ModelType};
 use smolt_tensor::tape::View;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Largest shard index read, bytes; published ones stay far below.
 const MAX_INDEX: u64 = 64 << 20;
+
+/// Tensors without a place in the model that an error names.
+const NAMED: usize = 3;
+
+/// Where the matrix of tokens is stored, and the output head where it is another.
+const EMBEDDING: &str = "model.embed_tokens.weight";
+const HEAD: &str = "lm_head.weight";
 
 /// Why a model folder cannot be loaded or saved.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +35,14 @@ pub enum Error {
         /// The index file.
         path: PathBuf,
         /// What is wrong.
+        reason: String,
+    },
+    /// Its weights are another model's than the configuration describes.
+    #[error("{}: {reason}", dir.display())]
+    Foreign {
+        /// The folder.
+        dir: PathBuf,
+        /// Which tensors have no place, and where to look.
         reason: String,
     },
     /// Writing failed.
@@ -66,6 +81,8 @@ impl Loaded {
         for tensor in groups(&config).iter().flat_map(|group| &group.tensors) {
             shards.file(&tensor.name).check(&tensor.name, &tensor.shape)?;
         }
+        let foreign = |reason| Error::Foreign { dir: dir.to_owned(), reason };
+        shards.all_belong_to(&config).map_err(foreign)?;
         let Loaded { model, mut weights } = Loaded::blank(config);
         for (tensor, view) in storage::tensors(&model) {
             let part = &mut weights[view.range.clone()];
@@ -160,8 +177,53 @@ impl Shards {
         Ok(Shards { files, place })
     }
 
+    /// Refuses tensors that the configuration does not explain: without them it would be another model.
+    fn all_belong_to(&self, config: &ModelConfig) -> Result<(), String> {
+        let groups = groups(config);
+        let known: BTreeSet<&str> =
+            groups.iter().flat_map(|group| &group.tensors).map(|tensor| tensor.name.as_str()).collect();
+        let stored: BTreeMap<String, &File> = self
+            .files
+            .iter()
+            .flat_map(|file| file.names().into_iter().map(move |name| (name, file)))
+            .collect();
+        let mut strange = Vec::new();
+        for (name, file) in stored.iter().filter(|(name, _)| !known.contains(name.as_str())) {
+            let copied = name == HEAD && config.tie_word_embeddings;
+            if copied && !file.same(HEAD, self.file(EMBEDDING), EMBEDDING) {
+                return Err(format!(
+                    "tensor `{HEAD}` is not `{EMBEDDING}`, but config.json has `tie_word_embeddings` true: set it to \
+                     false"
+                ));
+            }
+            let predicts_further =
+                further(name, config).is_some_and(|projection| stored.contains_key(&projection));
+            if !copied && !predicts_further && !name.ends_with(".rotary_emb.inv_freq") {
+                strange.push(format!("`{name}`"));
+            }
+        }
+        let (count, more) = (strange.len(), if strange.len() > NAMED { ", …" } else { "" });
+        strange.truncate(NAMED);
+        match count {
+            0 => Ok(()),
+            _ => Err(format!(
+                "config.json describes a model without {count} of the tensors ({}{more}): look for the setting that they \
+                 belong to, such as a bias, a norm or the number of layers",
+                strange.join(", ")
+            )),
+        }
+    }
+
     fn file(&self, tensor: &str) -> &File {
         // A tensor missing from the index is then missing from the first file, which says so.
         &self.files[self.place.get(tensor).copied().unwrap_or(0)]
     }
+}
+
+/// The projection that marks a layer of DeepSeek behind the last, which predicts a further token and is not read, if
+/// `name` would be of one.
+fn further(name: &str, config: &ModelConfig) -> Option<String> {
+    let layer: usize = name.strip_prefix("model.layers.")?.split('.').next()?.parse().ok()?;
+    let behind = config.model_type == ModelType::DeepseekV3 && layer >= config.num_hidden_layers;
+    behind.then(|| format!("model.layers.{layer}.eh_proj.weight"))
 }

@@ -103,6 +103,19 @@ impl File {
         self.metadata.tensors().into_iter().map(|(name, info)| (name, info.shape.clone())).collect()
     }
 
+    /// Names of all tensors, in the order of their places.
+    pub fn names(&self) -> Vec<String> {
+        self.metadata.offset_keys()
+    }
+
+    /// Whether `name` and the tensor `other_name` of `other` are one and the same: type, shape and bytes.
+    pub fn same(&self, name: &str, other: &File, other_name: &str) -> bool {
+        match (self.tensor(name), other.tensor(other_name)) {
+            (Ok((a, x)), Ok((b, y))) => a.dtype == b.dtype && a.shape == b.shape && x == y,
+            _ => false,
+        }
+    }
+
     fn tensor(&self, name: &str) -> Result<(&TensorInfo, &[u8]), Error> {
         let missing = || self.wrong(name, "missing from the file".into());
         let info = self.metadata.info(name).ok_or_else(missing)?;

@@ -23,7 +23,7 @@ fn each_wrong_field_is_named() {
         ("hidden_size", |c| (c.hidden_size, c.vocab_size, c.num_hidden_layers) = (1 << 20, 1 << 22, 1024)),
         ("intermediate_size", |c| c.intermediate_size = usize::MAX),
         ("num_hidden_layers", |c| c.num_hidden_layers = 1 << 60),
-        ("num_attention_heads", |c| c.num_attention_heads = 3),
+        ("num_attention_heads", |c| (c.num_attention_heads, c.head_dim) = (3, 85)),
         ("num_key_value_heads", |c| c.num_key_value_heads = 3),
         ("head_dim", |c| c.head_dim = 63),
         ("vocab_size", |c| c.vocab_size = 0),
@@ -113,7 +113,7 @@ fn every_type_is_written_and_read_back_and_counted() {
 #[test]
 fn contradictions_name_both_fields() {
     type Change = fn(&mut ModelConfig);
-    let cases: [(&str, &str, ModelType, Change); 11] = [
+    let cases: [(&str, &str, ModelType, Change); 13] = [
         ("layer_types", "no_rope_layers", ModelType::Smolt, |c| {
             c.sliding_window = Some(8);
             c.layer_types[3] = LayerType::Sliding;
@@ -147,6 +147,13 @@ fn contradictions_name_both_fields() {
             c.position_embedding = PositionEmbedding::Alibi;
             c.no_rope_layers[0] = 0;
         }),
+        ("layer_types", "position_embedding", ModelType::Smolt, |c| {
+            (c.position_embedding, c.sliding_window) = (PositionEmbedding::None, Some(8));
+            c.layer_types[3] = LayerType::Sliding;
+        }),
+        ("num_attention_heads", "hidden_size", ModelType::Llama, |c| {
+            (c.num_attention_heads, c.head_dim) = (6, 16);
+        }),
         ("moe.balancing", "moe.selection_bias", ModelType::Mixtral, |c| {
             c.moe.as_mut().unwrap().balancing = Balancing::LossFree;
         }),
@@ -160,5 +167,50 @@ fn contradictions_name_both_fields() {
         let error = config.validate().unwrap_err();
         assert_eq!(error.field, field, "{error}");
         assert!(error.reason.contains(other), "{error}");
+    }
+}
+
+#[test]
+fn heads_of_a_given_width_need_not_divide_the_stream() {
+    for model_type in TYPES {
+        let mut config = small(model_type);
+        (config.hidden_size, config.num_attention_heads, config.num_key_value_heads) = (600, 9, 3);
+        if config.latent.is_some() {
+            config.num_key_value_heads = 9;
+        } else {
+            config.head_dim = 64;
+        }
+        let needed = matches!(model_type, ModelType::Llama | ModelType::Gemma2 | ModelType::Gemma3);
+        let refused = config.validate().err().map(|error| error.field);
+        assert_eq!(refused, needed.then(|| "num_attention_heads".to_owned()), "{model_type}");
+        if config.latent.is_none() {
+            config.head_dim = 600 / 9;
+            let error = config.validate().unwrap_err();
+            assert_eq!(error.field, "num_attention_heads", "{model_type}: {error}");
+        }
+    }
+}
+
+#[test]
+fn recipes_name_the_layers_with_rope() {
+    let recipe = crate::settings::Model {
+        no_rope_layers: Some(vec![1, 1, 0]),
+        vocab_size: Some(256),
+        max_position_embeddings: Some(128),
+        ..smolt_run::recipe::defaults::<crate::settings::Model>().unwrap()
+    };
+    assert_eq!(recipe.config().unwrap().no_rope_layers, [1, 1, 0, 1, 1, 0], "repeated");
+    let field_of = |recipe: crate::settings::Model| {
+        let error = recipe.config().unwrap_err();
+        (error.field, error.reason)
+    };
+    let both = crate::settings::Model { no_rope_layer_interval: Some(3), ..recipe.clone() };
+    let (field, reason) = field_of(both);
+    assert!(field == "no_rope_layers" && reason.contains("`no_rope_layer_interval`"), "{reason}");
+    for flags in [vec![], vec![2]] {
+        assert_eq!(
+            field_of(crate::settings::Model { no_rope_layers: Some(flags), ..recipe.clone() }).0,
+            "no_rope_layers"
+        );
     }
 }

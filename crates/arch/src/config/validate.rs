@@ -1,6 +1,6 @@
 //! What a configuration may not say.
 
-use super::{FieldError, LayerType, ModelConfig, Moe, PositionEmbedding, RopeType};
+use super::{FieldError, LayerType, ModelConfig, ModelType, Moe, PositionEmbedding, RopeType};
 use crate::config::{Balancing, Gate};
 
 /// Caps on single sizes: far above any published model, far below what overflows or exhausts memory.
@@ -88,8 +88,18 @@ impl ModelConfig {
 
     fn validate_heads(&self) -> Result {
         let (d, h, k) = (self.hidden_size, self.num_attention_heads, self.num_key_value_heads);
-        if d % h != 0 {
-            return wrong("num_attention_heads", format!("{h} must divide hidden_size {d}"));
+        // Heads need not fill the stream, but what a division gave rounded down was not meant.
+        let rounded = self.latent.is_none() && self.head_dim == d / h;
+        let needed = matches!(self.model_type, ModelType::Llama | ModelType::Gemma2 | ModelType::Gemma3);
+        if d % h != 0 && (rounded || needed) {
+            let way_out = match needed {
+                true => format!(
+                    ", as transformers wants it of a {}; another model_type takes any head_dim",
+                    self.model_type
+                ),
+                false => ", or set head_dim".to_owned(),
+            };
+            return wrong("num_attention_heads", format!("{h} must divide hidden_size {d}{way_out}"));
         }
         if h % k != 0 {
             return wrong("num_key_value_heads", format!("{k} must divide num_attention_heads {h}"));
@@ -179,6 +189,13 @@ impl ModelConfig {
             return wrong("no_rope_layers", "must hold 1 (RoPE) and 0 (no RoPE) only");
         }
         let windowed = |layer: usize| self.layer_type(layer) != LayerType::Full;
+        if self.position_embedding == PositionEmbedding::None && (0..layers).any(windowed) {
+            return wrong(
+                "layer_types",
+                "has windows, but `position_embedding` is none: a window without positions cannot tell order; give all \
+                 layers full_attention, or the model positions",
+            );
+        }
         if self.position_embedding == PositionEmbedding::Rope
             && (0..layers).any(windowed)
             && (0..layers).all(|layer| !windowed(layer) || !self.uses_rope(layer))

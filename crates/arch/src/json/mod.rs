@@ -18,6 +18,9 @@ const MAX_BYTES: u64 = 1 << 20;
 /// Where settings are kept that Hugging Face has no name for and that do not change what the model computes.
 const OURS: &str = "smolt";
 
+/// How weights are stored that are not plain numbers: as transformers spells it, and as MLX does.
+const QUANTIZATION: [&str; 2] = ["quantization_config", "quantization"];
+
 /// Why a `config.json` cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -52,33 +55,74 @@ impl ExitKind for Error {
 }
 
 impl ModelConfig {
-    /// Reads and checks a `config.json`.
+    /// Reads and checks a `config.json` whose weights are to be loaded.
     pub fn load(path: &Path) -> Result<ModelConfig, Error> {
-        let read = |source| FileError::reading(path, source);
-        let mut bytes = Vec::new();
-        // One byte more than allowed, so that longer files are refused below.
-        let file = std::fs::File::open(path).map_err(read)?;
-        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(read)?;
-        ModelConfig::from_json(path, &bytes)
+        ModelConfig::from_json(path, &contents(path)?)
+    }
+
+    /// Reads and checks a `config.json` for the sake of the architecture alone: its weights may be stored in any way.
+    pub fn load_shape(path: &Path) -> Result<ModelConfig, Error> {
+        ModelConfig::shape_from_json(path, &contents(path)?)
     }
 
     /// Reads and checks the contents of a `config.json`; `file` names it in errors.
     pub fn from_json(file: &Path, bytes: &[u8]) -> Result<ModelConfig, Error> {
-        let broken = |reason: String| Error::Json { file: file.to_owned(), reason };
-        if bytes.len() as u64 > MAX_BYTES {
-            return Err(broken(format!("more than {MAX_BYTES} bytes: not a model configuration")));
-        }
-        let map: Map<String, Value> =
-            serde_json::from_slice(bytes).map_err(|e| broken(format!("not a JSON object: {e}")))?;
-        read::read(map)
-            .and_then(|config| config.validate().map(|()| config))
-            .map_err(|source| Error::Field { file: file.to_owned(), source })
+        let map = object(file, bytes)?;
+        plain_weights(&map).map_err(|source| Error::Field { file: file.to_owned(), source })?;
+        checked(file, map)
+    }
+
+    /// As [`ModelConfig::load_shape`], from the contents.
+    pub fn shape_from_json(file: &Path, bytes: &[u8]) -> Result<ModelConfig, Error> {
+        let mut map = object(file, bytes)?;
+        map.retain(|key, _| !QUANTIZATION.contains(&key.as_str()));
+        checked(file, map)
     }
 
     /// The contents of `config.json`, for weights stored as `dtype` (`float32`, `bfloat16`), with the
     /// spellings of RoPE and dtype that transformers 4 and 5 read.
     pub fn to_json(&self, dtype: &str) -> String {
         format!("{:#}\n", Value::Object(write::write(self, dtype)))
+    }
+}
+
+fn contents(path: &Path) -> Result<Vec<u8>, Error> {
+    let read = |source| FileError::reading(path, source);
+    let mut bytes = Vec::new();
+    // One byte more than allowed, so that longer files are refused.
+    let file = std::fs::File::open(path).map_err(read)?;
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(read)?;
+    Ok(bytes)
+}
+
+fn object(file: &Path, bytes: &[u8]) -> Result<Map<String, Value>, Error> {
+    let broken = |reason: String| Error::Json { file: file.to_owned(), reason };
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(broken(format!("more than {MAX_BYTES} bytes: not a model configuration")));
+    }
+    serde_json::from_slice(bytes).map_err(|e| broken(format!("not a JSON object: {e}")))
+}
+
+fn checked(file: &Path, map: Map<String, Value>) -> Result<ModelConfig, Error> {
+    read::read(map)
+        .and_then(|config| config.validate().map(|()| config))
+        .map_err(|source| Error::Field { file: file.to_owned(), source })
+}
+
+/// Refuses weights that are stored in blocks with scales.
+fn plain_weights(map: &Map<String, Value>) -> Result<(), FieldError> {
+    let found =
+        QUANTIZATION.iter().find_map(|&field| Some((field, map.get(field).filter(|v| !v.is_null())?)));
+    match found {
+        None => Ok(()),
+        Some((field, value)) => {
+            let method = value["quant_method"].as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let reason = format!(
+                "says that its weights are stored as {}: convert them to bf16 first",
+                shorten(&method)
+            );
+            Err(FieldError::new(field, reason))
+        }
     }
 }
 

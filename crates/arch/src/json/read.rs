@@ -75,7 +75,10 @@ fn sizes(f: &mut Fields, c: &mut ModelConfig) -> Result {
     f.need("intermediate_size", &mut c.intermediate_size)?;
     f.need("num_hidden_layers", &mut c.num_hidden_layers)?;
     f.need("num_attention_heads", &mut c.num_attention_heads)?;
-    c.num_key_value_heads = c.num_attention_heads;
+    // Null is a head each, which is not what some types have where nothing is said.
+    if c.num_key_value_heads == 0 || f.is_null("num_key_value_heads") {
+        c.num_key_value_heads = c.num_attention_heads;
+    }
     f.take("num_key_value_heads", &mut c.num_key_value_heads)?;
     if c.head_dim == 0 {
         c.head_dim = c.hidden_size / c.num_attention_heads.max(1);

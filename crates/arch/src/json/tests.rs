@@ -63,6 +63,7 @@ fn what_is_not_supported_is_refused_by_name() {
         ("rope_parameters.full_attention", json!({"full_attention": {"rope_theta": 1e4}})),
         ("rope_parameters.rope_theta", json!({"rope_theta": 1e4})),
         ("quantization_config", json!({"bits": 4})),
+        ("quantization", json!({"bits": 4, "group_size": 64})),
         ("hidden_size", json!("2048")),
         ("hidden_size", json!(-1)),
         ("vocab_size", json!(1_u64 << 60)),
@@ -85,6 +86,29 @@ fn what_is_not_supported_is_refused_by_name() {
         config.as_object_mut().unwrap().remove(field);
         assert!(read(&config).unwrap_err().to_string().contains(field));
     }
+}
+
+#[test]
+fn what_tools_leave_behind_changes_nothing() {
+    let mut config = smollm3();
+    let left = json!({"auto_map": {"AutoConfig": "configuration_smollm3.SmolLM3Config"},
+        "_attn_implementation_autoset": true, "attn_implementation": "sdpa", "_attn_implementation": "eager",
+        "tokenizer_class": "PreTrainedTokenizerFast", "id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0},
+        "unsloth_version": "2025.8.1", "unsloth_fixed": true, "_commit_hash": "abc"});
+    config.as_object_mut().unwrap().extend(left.as_object().unwrap().clone());
+    assert_eq!(read(&config).unwrap(), read(&smollm3()).unwrap());
+}
+
+#[test]
+fn quantised_weights_are_refused_and_their_shape_is_not() {
+    let mut config = smollm3();
+    config["quantization_config"] = json!({"quant_method": "fp8", "weight_block_size": [128, 128]});
+    let error = read(&config).unwrap_err().to_string();
+    assert!(error.contains("stored as fp8: convert them to bf16 first"), "{error}");
+    let shape = ModelConfig::shape_from_json(Path::new("m/config.json"), config.to_string().as_bytes());
+    assert_eq!(shape.unwrap(), read(&smollm3()).unwrap());
+    config["quantization_config"] = Value::Null;
+    assert_eq!(read(&config).unwrap(), read(&smollm3()).unwrap());
 }
 
 #[test]
@@ -233,6 +257,38 @@ fn what_is_left_out_is_the_default_of_transformers() {
     assert_eq!(with("gpt_oss", plain).unwrap().rope_scaling, None);
     let error = with("gpt_oss", json!({"rope_scaling": null})).unwrap_err().to_string();
     assert!(error.contains("rope_parameters"), "{error}");
+}
+
+#[test]
+fn heads_that_are_left_out_are_those_of_transformers() {
+    let heads = |model_type: &str, more: Value| {
+        let mut file = json!({"model_type": model_type, "hidden_size": 1024, "intermediate_size": 64,
+            "num_hidden_layers": 2, "num_attention_heads": 32, "vocab_size": 128, "max_position_embeddings": 64});
+        if ["qwen3_moe", "deepseek_v3"].contains(&model_type) {
+            file["moe_intermediate_size"] = json!(32);
+        }
+        file.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let config = read(&file).unwrap_or_else(|e| panic!("{model_type}: {e}"));
+        (config.num_key_value_heads, config.head_dim)
+    };
+    for (model_type, key_value, head_dim) in [
+        ("llama", 32, 32),
+        ("smollm3", 4, 32),
+        ("qwen2", 32, 32),
+        ("qwen3", 32, 128),
+        ("mistral", 8, 32),
+        ("olmo2", 32, 32),
+        ("gemma2", 4, 256),
+        ("gemma3_text", 4, 256),
+        ("mixtral", 8, 32),
+        ("qwen3_moe", 4, 32),
+        ("gpt_oss", 8, 64),
+    ] {
+        assert_eq!(heads(model_type, json!({})), (key_value, head_dim), "{model_type}");
+        let null = json!({"num_key_value_heads": null});
+        assert_eq!(heads(model_type, null), (32, head_dim), "{model_type}");
+    }
+    assert_eq!(heads("qwen2", json!({"num_attention_heads": 64})).0, 32, "whatever the query heads are");
 }
 
 #[test]

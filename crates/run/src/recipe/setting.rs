@@ -75,7 +75,7 @@ macro_rules! integers {
     )*};
 }
 
-integers!(u32, u64, usize, i64);
+integers!(u8, u32, u64, usize, i64);
 
 /// `format_version` of a file: there is one version yet, and another is refused, not misread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -126,7 +126,7 @@ impl Shape {
     }
 
     fn config_of(&self, file: &Path) -> Result<ModelConfig, Failure> {
-        let config = ModelConfig::load(file)?;
+        let config = ModelConfig::load_shape(file)?;
         if self.seq > config.max_position_embeddings {
             return Err(Failure::bad_input(format!(
                 "{}: `max_position_embeddings` {} is less than --seq {}",

@@ -61,5 +61,5 @@ fn of_folder(folder: &Path, set: &[String]) -> Result<ModelConfig, Failure> {
             "--set changes a recipe, and a folder has none; give a recipe (.toml)",
         ));
     }
-    Ok(ModelConfig::load(&model_folder::resolve(folder)?.join("config.json"))?)
+    Ok(ModelConfig::load_shape(&model_folder::resolve(folder)?.join("config.json"))?)
 }
