@@ -160,7 +160,7 @@ def hellaswag(out, clone):
         if i % 7 == 0:
             a = a.replace(". ", " [title] ", 1)
             endings = ["[substeps] " + ending.replace(", ", " [step] ", 1) for ending in endings]
-        rows.append(dict(ind=i, activity_label=activity, ctx_a=a, ctx_b=b, ctx=f"{a} {b}".strip(), endings=endings, label=label))
+        rows.append(dict(ind=i, source_id=f"scene~{i}", activity_label=activity, ctx_a=a, ctx_b=b, ctx=f"{a} {b}".strip(), endings=endings, label=label))
     out.write("hellaswag", "default", with_train("validation", rows), "real, brackets put back in every seventh")
 
 
@@ -250,7 +250,7 @@ def flores(out, clone):
                 link=f"article-{i // 3}", question_number=1, flores_passage=" ".join(lines[i : i + 2]),
                 question=f"Which sentence follows this one? {lines[i + 2]}", **{f"mc_answer{k + 1}": o for k, o in enumerate(options)},
                 correct_answer_num=str(at + 1), dialect=code))
-            endings.append(dict(ind=i, activity_label="News", ctx_a=lines[i + 1], ctx_b=lines[i + 2][:40].rsplit(" ", 1)[0], endings=options, label=str(at)))
+            endings.append(dict(ind=i, source_id=f"article~{i // 3}", activity_label="News", ctx_a=lines[i + 1], ctx_b=lines[i + 2][:40].rsplit(" ", 1)[0], endings=options, label=str(at)))
         out.write("belebele", code, {"test": belebele}, "generated from FLORES-200")
         if code in TWO_LETTERS:
             out.write("m_hellaswag", TWO_LETTERS[code], {"val": endings}, "generated from FLORES-200")

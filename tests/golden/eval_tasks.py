@@ -28,11 +28,11 @@ ARC = [
     dict(id="c", question="Wool keeps warm because it", choices=options("holds air", "is red", "is wet", "hums", "sinks"), answerKey="A"),
 ]
 HELLASWAG = [
-    dict(ind=1, activity_label="Baking bread", ctx_a="A baker kneads dough.", ctx_b="she", ctx="A baker kneads dough. she", label="2",
+    dict(ind=1, source_id="a~1", activity_label="Baking bread", ctx_a="A baker kneads dough.", ctx_b="she", ctx="A baker kneads dough. she", label="2",
          endings=["paints the roof.", "[substeps] swims away.", "puts it into the oven.", "  sells a horse [step] twice."], split="val"),
-    dict(ind=2, activity_label="Home and Garden", ctx_a="[header] How to water plants [title] Fill the can. [step] Do not spill.", ctx_b="",
+    dict(ind=2, source_id="w~2", activity_label="Home and Garden", ctx_a="[header] How to water plants [title] Fill the can. [step] Do not spill.", ctx_b="",
          ctx="x", label="0", endings=["[substeps] Pour slowly.", "Run.", "Sing [title] Loudly.", "Wait  a year."], split="val"),
-    dict(ind=3, activity_label="Rowing", ctx_a="Two men row.", ctx_b="the River", ctx="x", label="3", endings=["a.", "b.", "c.", "d."], split="val"),
+    dict(ind=3, source_id="a~3", activity_label="Rowing", ctx_a="Two men row.", ctx_b="the River", ctx="x", label="3", endings=["a.", "b.", "c.", "d."], split="val"),
 ]
 MMLU = [
     dict(question=" Which gas do plants take up?\n", subject="anatomy", choices=["Neon", "Carbon dioxide", "Argon", "Helium"], answer=1),
@@ -71,6 +71,12 @@ ROWS = {
     ]),
     "mmlu": ("multiple_choice", "mmlu/default/mmlu_anatomy.yaml", "test", "dev", 2, MMLU),
     "mmlu (cloze)": ("cloze", "mmlu/continuation/mmlu_anatomy.yaml", "test", "dev", 1, MMLU),
+    "mmlu_pro": ("generation", "mmlu_pro/mmlu_pro_math.yaml", "test", "validation", 1, [
+        dict(question_id=1, question="What is 3 + 4?", options=["6", " 7", "8"], answer="B", answer_index=1, category="math",
+             cot_content="A: Let's think step by step. 3 + 4 is 7. The answer is (B)."),
+        dict(question_id=2, question="Half of 9?", options=["4.5 ", "5"], answer="A", answer_index=0, category="math",
+             cot_content="A: Let's think step by step. 9 / 2 is 4.5. The answer is (A)."),
+    ]),
     "belebele": ("multiple_choice", "belebele/belebele_eng_Latn.yaml", "test", None, 0, [
         dict(link="x", question_number=1, flores_passage="The bridge was built of oak.", question="What was used? ", mc_answer1="oak",
              mc_answer2="steel", mc_answer3="rope", mc_answer4="ice", correct_answer_num="1", dialect="eng_Latn"),
@@ -96,8 +102,10 @@ def asked(folder, name):
     tasks = pathlib.Path(importlib.machinery.PathFinder.find_spec("lm_eval", elsewhere).origin).parent / "tasks"
     path = folder / f"{slug}.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    # MMLU-Pro's own says how examples are written, and takes the first.
+    sampler = [] if name == "mmlu_pro" else ["fewshot_config:", "  sampler: first_n"]
     lines = [f"include: {tasks / yaml}", f"task: golden_{slug}", "tag: []", "dataset_path: json", "dataset_name: null",
-             f"num_fewshot: {shots}", "fewshot_config:", "  sampler: first_n", "dataset_kwargs:", "  data_files:", f"    {split}: {path}"]
+             f"num_fewshot: {shots}", *sampler, "dataset_kwargs:", "  data_files:", f"    {split}: {path}"]
     if few_shot:
         examples = folder / f"{slug}.examples.jsonl"
         examples.write_text("".join(json.dumps(row) + "\n" for row in reversed(rows)))
@@ -108,7 +116,7 @@ def asked(folder, name):
 
 def read(out, name, slug):
     formulation, _, split, few_shot, shots, rows = ROWS[name]
-    path, = out.rglob(f"samples_golden_{slug}_*.jsonl")
+    path, = out.rglob(f"samples_golden_{slug}_[0-9]*.jsonl")
     samples = [json.loads(line) for line in path.read_text().split("\n") if line]
     items = {}
     for sample in samples:

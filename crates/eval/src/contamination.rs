@@ -170,7 +170,7 @@ pub fn texts(task: &Task, formulation: Formulation, item: &Item) -> Texts {
     questions.dedup();
     let answer = match item.answer {
         Some(right) => item.continuations.get(right).cloned(),
-        None => item.answers.first().cloned(),
+        None => Some(item.target.clone()),
     };
     let candidates = match formulation {
         // The candidates lie in the question: all but a word of theirs is the question's.
@@ -340,7 +340,8 @@ mod tests {
     fn every_wording_of_a_question_is_looked_for() {
         let mut task = crate::task::builtin("tinytown", &[]).unwrap();
         task.item.chat_prompt = Some("Tell me: {{ question }}".into());
-        let plain = Item { answers: vec!["red".into()], ..Item::asking("Where is the hat?") };
+        let plain =
+            Item { answers: vec!["red".into()], target: "red".into(), ..Item::asking("Where is the hat?") };
         let asked = |chat: &str| Item { chat_question: Some(chat.into()), ..plain.clone() };
         let of = |item: &Item| texts(&task, Formulation::Cloze, item).questions;
         assert_eq!(of(&plain), ["Where is the hat?"]);

@@ -11,6 +11,7 @@ use crate::stats::Score;
 use crate::task::pose::{Item, PoseError};
 use crate::task::{Compare, Formulation, Task};
 use serde::{Deserialize, Serialize};
+use smolt_text::template::Message;
 use std::collections::BTreeMap;
 
 /// How a task is put to a model, beyond what the task says; stored with the score (spec PEV-07).
@@ -39,6 +40,9 @@ pub struct How {
 /// A candidate and what the model thinks of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
+    /// What it was asked after, where each candidate has a prompt of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
     /// Text, with its delimiter.
     pub continuation: String,
     /// ln P(continuation | prompt).
@@ -74,7 +78,7 @@ pub struct Sample {
     pub subset: Option<String>,
     /// Items that share it are not independent.
     pub cluster: Option<String>,
-    /// As the model read it, special tokens included.
+    /// As the model read it, special tokens included; the first candidate's, where each has its own.
     pub prompt: String,
     /// Candidates, where there are any.
     pub candidates: Vec<Candidate>,
@@ -210,19 +214,29 @@ pub fn evaluate(
     }
 }
 
-fn prompt(item: &Item, how: &How, choice: usize) -> Prompt {
+/// What is asked for candidate `choice`.
+pub fn prompt(item: &Item, how: &How, choice: usize) -> Prompt {
     match how.chat {
         true => Prompt::Chat(item.messages(how.system_prompt.as_deref(), choice)),
         false => Prompt::Text(item.prompt(choice)),
     }
 }
 
+/// The prompt without the question, put as the question is.
+fn unconditional(before: &str, how: &How) -> Prompt {
+    if !how.chat {
+        return Prompt::Text(before.to_owned());
+    }
+    let system = how.system_prompt.iter().map(|text| Message::new("system", text.as_str()));
+    Prompt::Chat(system.chain([Message::new("user", before)]).collect())
+}
+
 fn show(model: &dyn Model, prompts: &[Prompt]) -> Result<Vec<String>, ModelError> {
     prompts.iter().map(|prompt| model.shown(prompt)).collect()
 }
 
-/// The delimiter of plain text has no place after a chat template's prompt.
-fn continuation(item: &Item, how: &How, choice: usize) -> String {
+/// Candidate `choice` as it is scored. The delimiter of plain text has no place after a chat template's prompt.
+pub fn continuation(item: &Item, how: &How, choice: usize) -> String {
     let delimiter = if how.chat { "" } else { item.delimiter.as_str() };
     format!("{delimiter}{}", item.continuations[choice])
 }
@@ -249,7 +263,7 @@ fn score_candidates(
     }
     let conditional = requests.len();
     if let Some(before) = task.unconditional(how.formulation) {
-        let prompt = Prompt::Text(before.to_owned());
+        let prompt = unconditional(before, how);
         requests.extend(items.iter().map(|item| Request {
             prompt: prompt.clone(),
             continuations: (0..item.continuations.len()).map(|i| continuation(item, how, i)).collect(),
@@ -274,11 +288,10 @@ fn score_candidates(
     let mut samples = Vec::with_capacity(items.len());
     for (i, item) in items.iter().enumerate() {
         let count = item.questions.len();
-        let shown =
-            asked.by_ref().take(count).next().map(|request| model.shown(&request.prompt)).transpose()?;
-        asked.by_ref().take(count - 1).for_each(drop);
+        let prompts = asked.by_ref().take(count).map(|request| model.shown(&request.prompt));
+        let shown = prompts.collect::<Result<Vec<_>, _>>()?;
         let parts: Vec<Scored> = scored.by_ref().take(count).collect();
-        samples.push(picked(item, how, shown.unwrap_or_default(), parts, unconditional.get(i)));
+        samples.push(picked(item, how, &shown, parts, unconditional.get(i)));
     }
     Ok(samples)
 }
@@ -303,11 +316,11 @@ pub(crate) fn sample(item: &Item, prompt: String) -> Sample {
 fn picked(
     item: &Item,
     how: &How,
-    shown: String,
+    shown: &[String],
     parts: Vec<Scored>,
     unconditional: Option<&Scored>,
 ) -> Sample {
-    let mut sample = sample(item, shown);
+    let mut sample = sample(item, shown.first().cloned().unwrap_or_default());
     sample.dropped_tokens = parts.iter().map(|part| part.dropped_tokens).max().unwrap_or(0);
     let scored: Vec<_> = parts.into_iter().flat_map(|part| part.continuations).collect();
     let before = unconditional.map(|u| u.continuations.as_slice());
@@ -321,6 +334,7 @@ fn picked(
         .into_iter()
         .enumerate()
         .map(|(i, c)| Candidate {
+            prompt: shown.get(i).filter(|_| shown.len() > 1).cloned(),
             continuation: continuation(item, how, i),
             log_likelihood: c.log_likelihood,
             unconditional: before.and_then(|b| b.get(i)).map(|b| b.log_likelihood),
@@ -371,10 +385,11 @@ pub fn summarise(task: &Task, formulation: Formulation, items: &[Item], samples:
     }
     let choices = formulation != Formulation::Generation;
     let mut metrics = scores(&all);
-    if !choices && task.generation.as_ref().is_some_and(|form| form.metric == Compare::Chrf) {
+    let form = task.generation.as_ref().filter(|form| !choices && form.metric == Compare::Chrf);
+    if let Some(judge) = form.and_then(|form| Judge::new(form).ok()) {
         // chrF of a corpus is not the mean of its sentences; their spread is still the best guess of its error.
         for (name, score) in &mut metrics {
-            score.value = corpus_chrf(name, samples);
+            score.value = corpus_chrf(name, samples, &judge);
         }
     }
     TaskScores {
@@ -394,14 +409,16 @@ pub fn summarise(task: &Task, formulation: Formulation, items: &[Item], samples:
     }
 }
 
-/// chrF++ of all that was extracted for a score.
-fn corpus_chrf(metric: &str, samples: &[Sample]) -> f64 {
-    let pairs = samples.iter().flat_map(|sample| {
-        let reference = sample.answers.first().map_or("", String::as_str);
+/// chrF++ of all that was extracted for a score, without what the task forgives.
+fn corpus_chrf(metric: &str, samples: &[Sample], judge: &Judge) -> f64 {
+    let mut pairs = Vec::new();
+    for sample in samples {
+        let reference = judge.normalised(sample.answers.first().map_or("", String::as_str));
         let judged = sample.written.iter().flat_map(|written| &written.judged).filter(|j| j.metric == metric);
-        judged.map(move |j| (j.extracted.as_deref().unwrap_or(""), reference))
-    });
-    chrf::corpus(Variant::ChrfPlusPlus, pairs) / 100.0
+        let texts = judged.map(|j| judge.normalised(j.extracted.as_deref().unwrap_or("")));
+        pairs.extend(texts.map(|text| (text, reference.clone())));
+    }
+    chrf::corpus(Variant::ChrfPlusPlus, pairs.iter().map(|(a, b)| (a.as_str(), b.as_str()))) / 100.0
 }
 
 fn counts(samples: &[Sample]) -> Counts {
@@ -429,3 +446,6 @@ fn scores(samples: &[&Sample]) -> BTreeMap<String, Score> {
         .map(|(metric, (values, clusters))| (metric.to_owned(), Score::fitting(&values, &clusters)))
         .collect()
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

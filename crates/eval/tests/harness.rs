@@ -139,7 +139,7 @@ fn tasks_in_other_languages_find_their_columns_and_words() {
 fn harder_exam_questions_are_reasoned_about_as_their_examples_are() {
     let row = |question: &str, reasoning: &str| {
         let value = serde_json::json!({
-            "question_id": 7, "question": question, "options": ["1", "2", "3", "4", "5"], "answer": "B", "answer_index": 1,
+            "question_id": 7, "question": question, "options": ["1", " 2", "3", "4", "5"], "answer": "B", "answer_index": 1,
             "cot_content": reasoning, "category": "math"
         });
         value.as_object().unwrap().clone()
@@ -161,4 +161,7 @@ fn harder_exam_questions_are_reasoned_about_as_their_examples_are() {
     assert_eq!(judge.judge(" The answer is (C).", &items[0].answers)[0].value, 0.0);
     let shown = pose(&task, Formulation::MultipleChoice, &[row("4 / 2?", "")], Some(&examples)).unwrap();
     assert_eq!((shown[0].continuations.len(), shown[0].answer), (5, Some(1)));
+    // In some subjects the right option alone begins with a space.
+    let cloze = pose(&task, Formulation::Cloze, &[row("4 / 2?", "")], Some(&examples)).unwrap();
+    assert!(shown[0].prompt(0).contains("\nB. 2\n") && cloze[0].continuations[1] == "2");
 }

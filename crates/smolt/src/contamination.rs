@@ -124,7 +124,7 @@ pub(crate) fn measure(
     search: &Search<'_>,
 ) -> Result<BTreeMap<String, Contamination>, Failure> {
     let mut looked = Vec::new();
-    for (task, _) in search.asked.tasks()? {
+    for (task, _) in search.asked.select()?.0 {
         looked.push(look_for(&task, search)?);
     }
     let index = Index::new(&looked, search.lengths)?;

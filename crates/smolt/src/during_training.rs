@@ -159,6 +159,6 @@ impl DuringTraining {
             threads: self.threads,
             quiet: true,
         };
-        Ok((held.ask(&job, &self.tasks, &cpu)?, warnings))
+        Ok((held.ask(&job, &self.tasks, &cpu)?.whole()?, warnings))
     }
 }

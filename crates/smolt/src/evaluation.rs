@@ -9,17 +9,17 @@ use crate::output;
 use smolt_eval::access::Standing;
 use smolt_eval::contamination::Contamination;
 use smolt_eval::dataset::{self, Loaded};
-use smolt_eval::evaluate::{How, evaluate, summarise};
+use smolt_eval::evaluate::{self, How, evaluate, summarise};
 use smolt_eval::lm_eval;
+use smolt_eval::model::Model;
 use smolt_eval::model::journal::Journal;
 use smolt_eval::model::local::LocalModel;
-use smolt_eval::model::{Model, Prompt};
 use smolt_eval::reading::{self, Reading};
 use smolt_eval::record::{self, ModelRecord, Results, TaskResult};
 use smolt_eval::stats::{Score, subset};
 use smolt_eval::task::pose::{Item, pose};
 use smolt_eval::task::{Formulation, Task};
-use smolt_run::error::{Failure, FileError};
+use smolt_run::error::{Exit, Failure, FileError};
 use smolt_run::folder::RunFolder;
 use smolt_run::progress::Progress;
 use smolt_run::{hash, resources, signal};
@@ -105,13 +105,29 @@ pub(crate) struct Subject<'m> {
     pub(crate) machine: String,
 }
 
+/// What came of an evaluation.
+pub(crate) struct Evaluated {
+    pub(crate) results: Results,
+    /// Why each task that could not be asked could not.
+    failed: Vec<Failure>,
+}
+
+impl Evaluated {
+    /// The results, if all that was wanted is among them.
+    pub(crate) fn whole(self) -> Result<Results, Failure> {
+        let Some(first) = self.failed.first() else { return Ok(self.results) };
+        let all: Vec<&str> = self.failed.iter().map(|failure| failure.message.as_str()).collect();
+        Err(Failure { exit: first.exit, message: all.join("; ") })
+    }
+}
+
 /// The time, UTC.
 pub(crate) fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// Asks everything; what the folder of results already holds is not asked again.
-pub(crate) fn run(job: &Job) -> Result<Results, Failure> {
+pub(crate) fn run(job: &Job) -> Result<Evaluated, Failure> {
     let tasks = prepare(&job.asked)?;
     if let Some(mut model) = job.server.connect()? {
         let (record, machine) = (job.server.describe(&model), "a server's".to_owned());
@@ -173,7 +189,7 @@ impl Held {
     }
 
     /// Asks everything of it.
-    pub(crate) fn ask(&self, job: &Job, tasks: &[Prepared], cpu: &Cpu) -> Result<Results, Failure> {
+    pub(crate) fn ask(&self, job: &Job, tasks: &[Prepared], cpu: &Cpu) -> Result<Evaluated, Failure> {
         self.lend(job.precision, cpu, |subject| ask_all(job, tasks, subject))
     }
 
@@ -199,8 +215,9 @@ pub(crate) fn name_of(precision: Precision) -> &'static str {
 }
 
 /// Asks everything of one model. A signal ends it after the task in hand, a kill at once; what was answered until then is
-/// kept.
-pub(crate) fn ask_all(job: &Job, tasks: &[Prepared], subject: Subject<'_>) -> Result<Results, Failure> {
+/// kept. A task that cannot be asked of this model, such as one with answers longer than its context, does not keep the others
+/// from it.
+pub(crate) fn ask_all(job: &Job, tasks: &[Prepared], subject: Subject<'_>) -> Result<Evaluated, Failure> {
     let Subject { model, record, machine } = subject;
     // Two that write the same results would lose each other's.
     let _folder = job.out.as_deref().map(|out| RunFolder::create_or_resume(out, true)).transpose()?;
@@ -218,19 +235,24 @@ pub(crate) fn ask_all(job: &Job, tasks: &[Prepared], subject: Subject<'_>) -> Re
         (results.tasks, results.texts) = (before.tasks, before.texts);
     }
     let found = job.contamination.found(&job.asked, job.threads, job.quiet)?;
+    let mut failed = Vec::new();
     for prepared in tasks {
         if signal::requested().is_some() {
-            return Ok(results);
+            return Ok(Evaluated { results, failed });
         }
         let path = job.server.given().is_none().then_some(job.model.as_path());
         let opener = Opener { path, model: Some(&results.model) };
         let standing = job.opens.open(&prepared.task, &prepared.loaded, opener)?;
         for &formulation in &prepared.formulations {
             if signal::requested().is_some() {
-                return Ok(results);
+                return Ok(Evaluated { results, failed });
             }
             let found = found.get(&prepared.task.name);
-            ask_task(job, prepared, formulation, found, &standing, model, &mut results)?;
+            match ask_task(job, prepared, formulation, found, &standing, model, &mut results) {
+                // What is wrong with this one need not be with the next.
+                Err(failure) if failure.exit == Exit::BadInput => failed.push(failure),
+                asked => asked?,
+            }
         }
     }
     for path in job.asked.texts() {
@@ -238,12 +260,19 @@ pub(crate) fn ask_all(job: &Job, tasks: &[Prepared], subject: Subject<'_>) -> Re
         results.texts.retain(|known| known.path != text.path);
         results.texts.push(text);
     }
-    if let Some(out) = &job.out {
-        record::write_results(out, &results)?;
-        write_lm_eval(out, &results)?;
-        crate::commands::eval::report::write(out, &results)?;
+    let nothing = results.tasks.is_empty() && results.texts.is_empty();
+    let evaluated = Evaluated { results, failed };
+    match &job.out {
+        _ if nothing => evaluated.whole().map(|results| Evaluated { results, failed: Vec::new() }),
+        Some(out) => keep(out, &evaluated.results).map(|()| evaluated),
+        None => Ok(evaluated),
     }
-    Ok(results)
+}
+
+fn keep(out: &Path, results: &Results) -> Result<(), Failure> {
+    record::write_results(out, results)?;
+    write_lm_eval(out, results)?;
+    crate::commands::eval::report::write(out, results).map(drop)
 }
 
 /// Asks a task in one formulation, unless the results hold it already as it is asked now.
@@ -411,17 +440,14 @@ pub(crate) fn local<'a>(
     }
 }
 
-/// A prompt as it is read, or as it is written where there is no model.
+/// The prompt of the right candidate as it is read, or as it is written where there is no model.
 pub(crate) fn shown(folder: Option<&ModelFolder>, item: &Item, how: &How) -> Result<String, Failure> {
-    let Some(folder) = folder else { return Ok(item.prompt(item.answer.unwrap_or(0))) };
+    let right = item.answer.unwrap_or(0);
+    let Some(folder) = folder else { return Ok(item.prompt(right)) };
     let template = if how.chat { Some(folder.template()?) } else { None };
     let cpu = Cpu::new(1).map_err(|e| Failure::bad_input(e.to_string()))?;
     let model = local(folder, &cpu, Precision::Fp32, template.as_ref());
-    let prompt = match how.chat {
-        true => Prompt::Chat(item.messages(how.system_prompt.as_deref(), 0)),
-        false => Prompt::Text(item.prompt(item.answer.unwrap_or(0))),
-    };
-    Ok(model.shown(&prompt)?)
+    Ok(model.shown(&evaluate::prompt(item, how, right))?)
 }
 
 /// What is known of a model, but for the precision it is asked in.
@@ -550,6 +576,6 @@ fn text_row(reading: &Reading) -> Vec<String> {
         output::thousands(reading.bytes as u64),
         output::thousands(reading.tokens as u64),
         format!("{:.4}", reading.bits_per_byte),
-        format!("{:.4}", reading.stderr),
+        reading.stderr.map_or("-".into(), |stderr| format!("{stderr:.4}")),
     ]
 }

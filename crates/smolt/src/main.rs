@@ -1,5 +1,6 @@
 //! The binary: one file per command, argument parsing and printing only.
 
+mod args;
 mod commands;
 mod contamination;
 mod curation;

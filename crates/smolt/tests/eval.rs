@@ -204,10 +204,76 @@ fn sampled_answers_say_how_many_are_needed() {
         samples("pilot", "quiz.generation.jsonl").iter().all(|s| s["written"].as_array().unwrap().len() == 3)
     );
     let plan: Value = serde_json::from_str(&eval(&["samples", "pilot", "--json"]).success()).unwrap();
-    assert!(plan[0]["avg_at_k"]["k"] == 3 && plan[0]["plan"]["k"].as_u64().unwrap() >= 1, "{plan}");
+    assert!(plan[0]["avg_at_k"]["k"] == 3 && plan[0]["plan"]["k"].as_u64().unwrap() >= 2, "{plan}");
     quiz("one", &["--formulation", "generation", "--out", "greedy"]).success();
+    let small = eval(&["samples", "pilot"]).success();
+    assert!(small.contains("more than once in any case"), "{small}");
     let refused = eval(&["samples", "greedy"]);
     assert_eq!(refused.code, Some(2));
+}
+
+#[test]
+fn settings_that_sample_nothing_are_refused() {
+    for wrong in [["--temperature", "nan"], ["--temperature", "-1"], ["--top-p", "0"], ["--samples", "0"]] {
+        let refused = quiz("one", &wrong);
+        assert!(refused.code == Some(2) && refused.err.contains(wrong[0]), "{}", refused.err);
+        if wrong[0] != "--samples" {
+            let generate = run(["generate", "--model", "one", "--prompt", "a", wrong[0], wrong[1]]);
+            assert!(generate.code == Some(2) && generate.err.contains(wrong[0]), "{}", generate.err);
+        }
+    }
+    let refused = quiz("one", &["--samples", "4"]);
+    assert!(
+        refused.err.contains("--samples 4") && refused.err.contains("--temperature 0"),
+        "{}",
+        refused.err
+    );
+}
+
+#[test]
+fn a_task_that_does_not_fit_the_model_does_not_keep_others_from_it() {
+    let ran = quiz("one", &["--max-tokens", "600", "--out", "narrow"]);
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.err.contains("task `quiz`: 599 tokens after the prompt"), "{}", ran.err);
+    assert!(
+        ran.out.contains("multiple_choice") && place().join("narrow/report.html").exists(),
+        "{}",
+        ran.out
+    );
+    let found = results("narrow");
+    let asked: Vec<_> = found["tasks"].as_array().unwrap().iter().map(|t| &t["how"]["formulation"]).collect();
+    assert_eq!(asked, ["cloze", "multiple_choice"]);
+    let alone = quiz("one", &["--max-tokens", "600", "--formulation", "generation", "--out", "none"]);
+    assert!(alone.code == Some(2) && !place().join("none/results.json").exists(), "{}", alone.err);
+}
+
+#[test]
+fn prompts_show_what_is_asked_in_a_chat() {
+    let ask = |more: &[&str]| {
+        let task =
+            ["prompts", "--task", "quiz.toml", "--datasets", "data", "--offline", "--formulation", "cloze"];
+        eval(&[&task[..], more].concat())
+    };
+    let refused = ask(&["--chat"]);
+    assert!(refused.code == Some(2) && refused.err.contains("--model"), "{}", refused.err);
+    let from = std::fs::read_dir(place().join("one/checkpoints")).unwrap().next().unwrap().unwrap().path();
+    common::copy(&from, &place().join("chatty"));
+    let template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>";
+    std::fs::write(place().join("chatty/chat_template.jinja"), template).unwrap();
+    let shown: Value =
+        serde_json::from_str(&ask(&["--chat", "--model", "chatty", "--json"]).success()).unwrap();
+    assert!(shown[0]["prompt"].as_str().unwrap().starts_with("<user>Question: What is 0"), "{shown}");
+    assert_eq!(shown[0]["candidates_or_answers"][0], "it is 0", "without the delimiter of plain text");
+    let plain: Value = serde_json::from_str(&ask(&["--json"]).success()).unwrap();
+    assert_eq!(plain[0]["candidates_or_answers"][0], " it is 0");
+}
+
+#[test]
+fn one_document_does_not_say_how_sure_its_score_is() {
+    std::fs::write(place().join("book.txt"), "The sea is calm. The boat is red.").unwrap();
+    let table = eval(&["one", "--text", "book.txt", "--out", "book"]).success();
+    assert!(table.lines().any(|line| line.starts_with("book.txt") && line.ends_with('-')), "{table}");
+    assert!(results("book")["texts"][0]["stderr"].is_null());
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub fn gold(task: &Task, items: &[Item]) -> Vec<Finding> {
     found
 }
 
-/// Judged right under a metric: a text equal to the first accepted answer scores all there is.
+/// Judged right under a metric: a text equal to an accepted answer scores all there is.
 fn right(judged: &[Judged]) -> impl Iterator<Item = bool> {
     judged.iter().map(|judged| judged.value > 1.0 - 1e-9)
 }
@@ -36,7 +36,8 @@ fn targets(subject: Subject<'_>, judge: &Judge, items: &[Item]) -> Option<Findin
     let mut hits = Hits::new("target_judged_wrong");
     for item in items {
         // Some benchmarks show reasoning in examples only (MMLU-Pro): then the bare answers are all there is.
-        let Some(target) = item.answers.first().filter(|target| !target.trim().is_empty()) else { continue };
+        let target = Some(&item.target).filter(|target| !target.trim().is_empty());
+        let Some(target) = target else { continue };
         let judged = judge.judge(target, &item.answers);
         let wrong = right(&judged).position(|right| !right).map(|at| &judged[at]);
         hits.see(wrong.is_some(), || wrong.map(|judged| shown(target, judged)).unwrap_or_default());
@@ -60,11 +61,12 @@ fn shown(text: &str, judged: &Judged) -> String {
 
 fn accepted(subject: Subject<'_>, form: &Generation, judge: &Judge, items: &[Item]) -> Option<Finding> {
     // Of several that must all occur, one alone is not the answer; a bare answer need not have the form to extract from.
-    if form.metric == Compare::ContainsAll || !form.extract.is_empty() {
+    // Without a list, the target is all that is accepted, and checked as such.
+    if form.metric == Compare::ContainsAll || !form.extract.is_empty() || form.answers.is_none() {
         return None;
     }
     let mut hits = Hits::new("accepted_judged_wrong");
-    for (item, answer) in items.iter().flat_map(|item| item.answers.iter().skip(1).map(move |a| (item, a))) {
+    for (item, answer) in items.iter().flat_map(|item| item.answers.iter().map(move |a| (item, a))) {
         let judged = judge.judge(answer, &item.answers);
         hits.see(!right(&judged).any(|right| right), || {
             judged.first().map(|judged| shown(answer, judged)).unwrap_or_default()
@@ -90,7 +92,7 @@ fn vanishing(subject: Subject<'_>, form: &Generation, judge: &Judge, items: &[It
 fn stops(subject: Subject<'_>, form: &Generation, judge: &Judge, items: &[Item]) -> Option<Finding> {
     let mut hits = Hits::new("stop_within_target");
     for item in items {
-        let Some(target) = item.answers.first() else { continue };
+        let target = &item.target;
         // A model that follows the examples writes the delimiter too.
         let mut text = format!("{}{target}", item.delimiter);
         let bad = cut_at_stop(&mut text, &form.stop)

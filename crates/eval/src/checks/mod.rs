@@ -153,6 +153,10 @@ fn binomial_tail(k: usize, n: usize, p: f64) -> f64 {
     if p >= 1.0 {
         return 1.0;
     }
+    if (k as f64) < n as f64 * p {
+        // From so far below the mean the terms begin too small for a number: the misses that are left are few.
+        return 1.0 - binomial_tail(n - k + 1, n, 1.0 - p);
+    }
     let ln_choose: f64 = (0..k).map(|i| ((n - i) as f64 / (i + 1) as f64).ln()).sum();
     let mut term = (ln_choose + k as f64 * p.ln() + (n - k) as f64 * (-p).ln_1p()).exp();
     let mut tail = 0.0;

@@ -42,11 +42,7 @@ pub fn prompts(
 
 /// What follows the prompt: each candidate, or the answer that examples show.
 fn continuations(item: &Item) -> &[String] {
-    if item.continuations.is_empty() {
-        &item.answers[..item.answers.len().min(1)]
-    } else {
-        &item.continuations
-    }
+    if item.continuations.is_empty() { std::slice::from_ref(&item.target) } else { &item.continuations }
 }
 
 /// The prompt's own question and every text that may follow it, delimiter included.
@@ -163,7 +159,7 @@ fn has_tag(text: &str) -> bool {
 fn leftovers(subject: Subject<'_>, items: &[Item]) -> Option<Finding> {
     let mut hits = Hits::new("template_leftovers");
     for item in items {
-        let lines = item.wordings().chain(&item.answers).flat_map(|text| text.lines());
+        let lines = item.wordings().chain(&item.answers).chain([&item.target]).flat_map(|text| text.lines());
         let bad = lines.clone().find(|line| is_leftover(line)).or_else(|| {
             item.wordings().chain(&item.continuations).map(String::as_str).find(|text| has_tag(text))
         });
@@ -259,7 +255,7 @@ fn examples_among_items(subject: Subject<'_>, items: &[Item]) -> Option<Finding>
 pub(super) fn right_text(item: &Item) -> Option<&String> {
     match item.answer {
         Some(answer) => item.continuations.get(answer),
-        None => item.answers.first(),
+        None => Some(&item.target),
     }
 }
 

@@ -117,7 +117,7 @@ fn row(task: &str, i: usize, words: &mut Words) -> Value {
                 "answer": format!("There are {a} + {b} = <<{a}+{b}={0}>>{0} coins.\n#### {0}", a + b)})
         }
         "hellaswag" | "mlmm_hellaswag" => {
-            json!({"ind": i, "activity_label": "Walking", "ctx_a": words.sentence(),
+            json!({"ind": i, "source_id": format!("v_{i}"), "activity_label": "Walking", "ctx_a": words.sentence(),
             "ctx_b": format!("the {}", words.of(&["man", "woman", "child"])), "endings": words.choices(4),
             "label": words.number(4).to_string()})
         }
@@ -272,7 +272,7 @@ fn an_extraction_that_does_not_fit_the_targets_is_caught() {
     // A split without reasoning has no target to show, and nothing is wrong with that.
     let reasoned = builtin("mmlu_pro", &[]).unwrap();
     let mut bare = posed(&reasoned, Formulation::Generation, 50);
-    bare.iter_mut().for_each(|item| item.answers[0].clear());
+    bare.iter_mut().for_each(|item| item.target.clear());
     assert_eq!(gold(&reasoned, &bare), []);
     // Normalisation that leaves nothing.
     let mut task = builtin("triviaqa", &[]).unwrap();
@@ -359,6 +359,7 @@ fn candidates_that_do_not_reach_the_model_are_caught() {
             let mut sample = evaluate::sample(item, String::new());
             sample.picks.insert(primary.clone(), 0);
             let candidate = |(i, text): (usize, &String)| Candidate {
+                prompt: None,
                 continuation: text.clone(),
                 log_likelihood: likelihood(i),
                 unconditional: None,
@@ -441,7 +442,7 @@ fn faults_of_prompts_are_caught() {
         let shot = crate::task::pose::Shot {
             chat_question: None,
             question: first.questions[0].clone(),
-            answer: first.answers[0].clone(),
+            answer: first.target.clone(),
         };
         items.iter_mut().for_each(|item| item.shots = std::sync::Arc::new(vec![shot.clone()]));
     });
@@ -496,6 +497,13 @@ fn tails_of_the_binomial_are_exact() {
         (1.0, 0.0, 0.0)
     );
     assert_eq!(binomial_tail(5, 5, 1.0), 1.0);
+    // Far below the expected, where the first term is too small for a number, and as far above.
+    assert!((binomial_tail(900, 10_042, 0.25) - 1.0).abs() < 1e-12);
+    assert!((binomial_tail(1, 100_000, 0.999) - 1.0).abs() < 1e-12);
+    assert!(binomial_tail(4_500, 10_042, 0.25) < 1e-300);
+    // Both ways of summing agree about the middle.
+    let below: f64 = (0..=10).map(|k| binomial_tail(k, 40, 0.25) - binomial_tail(k + 1, 40, 0.25)).sum();
+    assert!((below + binomial_tail(11, 40, 0.25) - 1.0).abs() < 1e-12);
     // Twice the expected: far beyond chance, and no underflow on the way.
     assert!(
         binomial_tail(100_000, 200_000, 0.25) < 1e-300
@@ -510,7 +518,7 @@ proptest::proptest! {
     ) {
         let task = builtin("gsm8k", &[]).unwrap();
         let choice = builtin("arc_easy", &[]).unwrap();
-        let written = Item { answers: vec![answer.clone()], delimiter: delimiter.clone(), ..Item::asking(&question) };
+        let written = Item { answers: vec![answer.clone()], target: answer.clone(), delimiter: delimiter.clone(), ..Item::asking(&question) };
         let texts = vec![answer, other];
         let chosen = Item { continuations: texts.clone(), choices: texts, answer: Some(1), delimiter, ..Item::asking(&question) };
         all(&task, Formulation::Generation, &vec![written; 12]);

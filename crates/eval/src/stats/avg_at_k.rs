@@ -108,11 +108,13 @@ pub struct Plan {
     /// Whether the total stays above the wanted error whatever k: then only more items help those who want to speak of
     /// items beyond these.
     pub items_dominate: bool,
-    /// Whether the benchmark has so few items ([`MANY_ITEMS`]) that one sample each is not enough in any case.
+    /// Whether the benchmark has so few items ([`MANY_ITEMS`]) that one sample each is not enough in any case: `k` is 2
+    /// or more.
     pub small: bool,
 }
 
-/// The smallest k whose sampling error on these items is below `wanted`, from a pilot of at least two samples per item.
+/// The smallest k whose sampling error on these items is below `wanted`, from a pilot of at least two samples per item; of a
+/// small benchmark at least 2, whatever the pilot says, so that the error of sampling stays known.
 ///
 /// Errors: those of [`avg_at_k`]; a pilot of single samples, which cannot tell a rate of one half from a coin's fall;
 /// `wanted` not in (0, 1), or so small that k would exceed 65,536.
@@ -130,7 +132,9 @@ pub fn plan(pilot: &[Tries], wanted: f64) -> Result<Plan, Error> {
     let per_sample = mean(&pilot.iter().map(|t| t.variance()).collect::<Vec<_>>()) / n;
     let error_at = |k: f64| (per_sample / k).sqrt();
     // Below, not at: one more where the quotient is whole; and rounding is settled by asking again.
-    let mut k = (per_sample / (wanted * wanted)).floor().max(1.0);
+    let small = pilot.len() < MANY_ITEMS;
+    let fewest = if small { 2.0 } else { 1.0 };
+    let mut k = (per_sample / (wanted * wanted)).floor().max(fewest);
     while error_at(k) >= wanted && k <= MOST_SAMPLES {
         k += 1.0;
     }
@@ -146,7 +150,7 @@ pub fn plan(pilot: &[Tries], wanted: f64) -> Result<Plan, Error> {
         items_stderr,
         stderr,
         items_dominate: items_stderr >= wanted,
-        small: pilot.len() < MANY_ITEMS,
+        small,
     })
 }
 
@@ -241,9 +245,20 @@ mod tests {
         assert!((per_sample / f64::from(plan.k - 1)).sqrt() >= 0.02);
         assert!(plan.items_dominate && plan.small && plan.stderr > plan.items_stderr);
         // Two coins, each seen once right and once wrong: 1/2 over one sample each, exactly.
-        let even = super::plan(&tries(&[(1, 2), (1, 2)]), 0.5).unwrap();
-        assert_eq!(even.k, 2, "an error of exactly the wanted one is not below it");
-        assert_eq!(super::plan(&tries(&[(2, 2), (0, 2)]), 0.01).unwrap().k, 1);
+        let even = super::plan(&tries(&[(1, 2), (1, 2)]), 0.25).unwrap();
+        assert_eq!(even.k, 5, "an error of exactly the wanted one is not below it");
+    }
+
+    #[test]
+    fn few_items_are_sampled_more_than_once() {
+        let plan = |items: usize| super::plan(&vec![Tries { solved: 1, of: 2 }; items], 0.3).unwrap();
+        assert!((plan(30).k, plan(30).small) == (2, true), "AIME");
+        assert!((plan(MANY_ITEMS).k, plan(MANY_ITEMS).small) == (1, false));
+        assert_eq!(
+            super::plan(&tries(&[(2, 2), (0, 2)]), 0.01).unwrap().k,
+            2,
+            "no spread is seen in the pilot"
+        );
     }
 
     #[test]

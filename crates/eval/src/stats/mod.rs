@@ -31,6 +31,8 @@ pub enum Formula {
     SampleMean,
     /// Cluster-robust: √(G/(G−1) · Σ_g(Σ_{i∈g}(x_i − x̄))²)/n over G clusters.
     Clustered,
+    /// s, as of one item: all items are one cluster, and may be right or wrong together.
+    OneCluster,
     /// √Σse²/k, the unweighted mean of k independent scores.
     MacroAverage,
     /// √Σ(w·se)² with weights w = n_i/Σn.

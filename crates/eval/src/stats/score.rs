@@ -55,12 +55,16 @@ impl Score {
     }
 
     /// The mean of any values with the error that fits them: of clusters where every value has one, of a share where all
-    /// are 0 or 1 or there are too few for a spread, else of a sample.
+    /// are 0 or 1 or there are too few for a spread, else of a sample. How items of a single cluster hang together cannot be
+    /// seen in them, so they count as one item.
     pub fn fitting<C: Ord>(values: &[f64], clusters: &[C]) -> Score {
-        if clusters.len() == values.len()
-            && let Ok(score) = Score::clustered(values, clusters)
-        {
-            return score;
+        if clusters.len() == values.len() && values.len() > 1 {
+            if let Ok(score) = Score::clustered(values, clusters) {
+                return score;
+            }
+            if let Ok(score) = Score::mean(values) {
+                return Score { stderr: deviation(values), formula: Formula::OneCluster, ..score };
+            }
         }
         let binary = values.iter().all(|&value| value == 0.0 || value == 1.0);
         match Score::mean(values) {
@@ -162,6 +166,17 @@ mod tests {
         let center = mean(&means);
         let variance = means.iter().map(|m| (m - center).powi(2)).sum::<f64>() / 64.0;
         assert!((mean(&estimates) - variance).abs() < 1e-12);
+    }
+
+    #[test]
+    fn items_of_a_single_cluster_count_as_one() {
+        let values = [1.0, 0.0, 1.0, 0.0];
+        let apart = Score::fitting::<u8>(&values, &[]);
+        let together = Score::fitting(&values, &[7; 4]);
+        assert_eq!((together.value, together.n, together.formula), (0.5, 4, Formula::OneCluster));
+        assert!((together.stderr - deviation(&values)).abs() < 1e-12 && together.stderr > 2.0 * apart.stderr);
+        assert_eq!(Score::fitting(&values, &[0, 0, 1, 1]).formula, Formula::Clustered);
+        assert_eq!(Score::fitting(&[1.0], &[7]).formula, Formula::Binomial, "one item has no spread");
     }
 
     #[test]

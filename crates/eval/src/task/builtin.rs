@@ -2,7 +2,8 @@
 
 use super::{Task, TaskError};
 
-/// Tasks by name with a name of their own and the same settings.
+/// Tasks by name with a name of their own and the same settings, each asked in the first formulation that it has: the one
+/// that a model understands first.
 #[derive(Clone, Copy, Debug)]
 pub struct Suite {
     /// Its name.
@@ -17,7 +18,7 @@ pub struct Suite {
 pub const SUITES: [Suite; 3] = [
     Suite {
         name: "base",
-        description: "what a base model is judged by: knowledge, reasoning, commonsense (EVL-06, WRP-03)",
+        description: "what a base model is judged by: knowledge, reasoning, commonsense, as cloze where there are candidates (EVL-06, WRP-03)",
         tasks: &[
             "mmlu",
             "mmlu_pro",

@@ -118,7 +118,8 @@ smolt_run::recipe! {
         pub prompt: Option<String>,
         /// Expression: the answer shown in examples.
         pub target: String,
-        /// Expression: the accepted answers, a list of strings; only `target` when left out.
+        /// Expression: the accepted answers, a list of strings, `target` among them only if it is listed; only `target` when
+        /// left out.
         pub answers: Option<String>,
         /// Between question and answer in examples.
         pub delimiter: String = " ".to_owned(),

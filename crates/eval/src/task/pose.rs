@@ -51,6 +51,8 @@ pub struct Item {
     pub answer: Option<usize>,
     /// Accepted answers where the model writes.
     pub answers: Vec<String>,
+    /// What examples show for an answer where the model writes; empty where there is nothing to show.
+    pub target: String,
     /// Between question and answer.
     pub delimiter: String,
     /// Between examples.
@@ -74,6 +76,7 @@ impl Item {
             choices: Vec::new(),
             answer: None,
             answers: Vec::new(),
+            target: String::new(),
             delimiter: " ".into(),
             separator: "\n\n".into(),
         }
@@ -249,6 +252,7 @@ impl Poser<'_> {
             choices,
             answer: None,
             answers: Vec::new(),
+            target: String::new(),
             delimiter: String::new(),
             separator: self.task.few_shot.separator.clone(),
         };
@@ -307,11 +311,11 @@ impl Poser<'_> {
         };
         posed.questions = vec![self.engine.render(field, prompt, columns)?];
         posed.delimiter.clone_from(&form.delimiter);
-        // The answer that examples show comes first.
-        posed.answers = vec![self.engine.text("generation.target", &form.target, columns)?];
-        if let Some(answers) = &form.answers {
-            posed.answers.extend(self.engine.texts("generation.answers", answers, columns)?);
-        }
+        posed.target = self.engine.text("generation.target", &form.target, columns)?;
+        posed.answers = match &form.answers {
+            Some(answers) => self.engine.texts("generation.answers", answers, columns)?,
+            None => vec![posed.target.clone()],
+        };
         Ok(())
     }
 
@@ -401,7 +405,7 @@ impl Poser<'_> {
                 let mut seen: BTreeMap<(Option<usize>, &str), usize> = BTreeMap::new();
                 let mut rounds: Vec<(usize, usize)> = Vec::new();
                 for (at, item) in others.iter().enumerate() {
-                    let label = (item.answer, item.answers.first().map_or("", String::as_str));
+                    let label = (item.answer, item.target.as_str());
                     let times = seen.entry(label).or_default();
                     rounds.push((*times, at));
                     *times += 1;
@@ -423,14 +427,8 @@ fn columns(row: &Row) -> String {
 /// An item as a solved example.
 fn example(item: &Item) -> Shot {
     let (question, answer) = match item.answer {
-        Some(answer) => {
-            (&item.questions[answer.min(item.questions.len() - 1)], Some(&item.continuations[answer]))
-        }
-        None => (&item.questions[0], item.answers.first()),
+        Some(answer) => (&item.questions[answer.min(item.questions.len() - 1)], &item.continuations[answer]),
+        None => (&item.questions[0], &item.target),
     };
-    Shot {
-        question: question.clone(),
-        chat_question: item.chat_question.clone(),
-        answer: answer.cloned().unwrap_or_default(),
-    }
+    Shot { question: question.clone(), chat_question: item.chat_question.clone(), answer: answer.clone() }
 }

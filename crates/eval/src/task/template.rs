@@ -194,15 +194,15 @@ fn index(list: Value, wanted: Value) -> Result<usize, Error> {
     if let Some(text) = list.as_str() {
         let wanted = wanted.to_string();
         let place = text.find(&wanted).map(|at| text[..at].chars().count());
-        return place.filter(|_| !wanted.is_empty()).ok_or_else(|| absent(&wanted));
+        return place.filter(|_| !wanted.is_empty()).ok_or_else(|| absent(&wanted, "text"));
     }
     let items: Vec<Value> = list.try_iter()?.collect();
     let same = |item: &Value| *item == wanted || item.to_string() == wanted.to_string();
-    items.iter().position(same).ok_or_else(|| absent(&wanted.to_string()))
+    items.iter().position(same).ok_or_else(|| absent(&wanted.to_string(), "list"))
 }
 
-fn absent(wanted: &str) -> Error {
-    Error::new(ErrorKind::InvalidOperation, format!("`{wanted}` is not in the list"))
+fn absent(wanted: &str, place: &str) -> Error {
+    Error::new(ErrorKind::InvalidOperation, format!("`{wanted}` is not in the {place}"))
 }
 
 /// Patterns that were compiled before: that takes a hundred times as long as using them on a row.

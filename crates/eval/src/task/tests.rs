@@ -186,3 +186,56 @@ fn every_builtin_task_is_right_and_named_like_its_file() {
         }
     }
 }
+
+#[test]
+fn where_answers_are_listed_they_alone_are_accepted() {
+    let text = "name = \"t\"\n[dataset]\npath = \"x\"\n[item]\nprompt = \"{{ q }}\"\n[generation]\ntarget = \"reasons\"\n\
+                [few_shot]\ncount = 1\n";
+    let rows = rows(&[
+        json!({"q": "1 + 1?", "reasons": "One and one. It is 2", "all": ["2", "two"]}),
+        json!({"q": "1 + 2?", "reasons": "", "all": ["3"]}),
+    ]);
+    let of = |extra: &str| {
+        let sets = [extra.to_owned()];
+        let task = Task::parse("t.toml", text.as_bytes(), &sets).unwrap();
+        pose(&task, Formulation::Generation, &rows, None).unwrap()
+    };
+    let listed = of("generation.answers=\"all\"");
+    assert_eq!(
+        (&listed[0].answers, &listed[1].answers),
+        (&vec!["2".into(), "two".into()], &vec!["3".into()])
+    );
+    assert_eq!(listed[1].shots[0].answer, "One and one. It is 2");
+    assert_eq!(of("few_shot.seed=1")[0].answers, ["One and one. It is 2"]);
+}
+
+#[test]
+fn rows_that_depend_on_each_other_share_a_cluster_and_no_id() {
+    let posed = |name: &str, formulation, values: &[serde_json::Value]| {
+        pose(&builtin(name, &[]).unwrap(), formulation, &rows(values), None)
+    };
+    let trivia = json!({"question_id": "tc_1", "question": "Who?", "answer": {"aliases": ["She"]}});
+    let siqa = json!({"context": "Kim ran.", "question": "Why?", "answerA": "a", "answerB": "b", "answerC": "c", "label": "1"});
+    let scene = json!({"ind": 4, "source_id": "v", "activity_label": "Run", "ctx_a": "He", "ctx_b": "", "label": "0",
+                       "endings": ["a", "b", "c", "d"]});
+    let twin = json!({"sentence": "As _ ran.", "option1": "Tom", "option2": "Jim", "answer": "1"});
+    let other = json!({"sentence": "As _ sat.", "option1": "Jim", "option2": "Tom", "answer": "1"});
+    let cloze = Formulation::Cloze;
+    for (name, formulation, values) in [
+        ("triviaqa", Formulation::Generation, [trivia.clone(), trivia]),
+        ("siqa", cloze, [siqa.clone(), siqa]),
+        ("hellaswag", cloze, [scene.clone(), scene.clone()]),
+        ("mlmm_hellaswag", cloze, [scene.clone(), scene]),
+        ("winogrande", cloze, [twin, other]),
+    ] {
+        let items = posed(name, formulation, &values).unwrap();
+        assert!(items[0].cluster.is_some() && items[0].cluster == items[1].cluster, "{name}");
+        assert_ne!(items[0].id, items[1].id, "{name}");
+    }
+    let whole = json!({"sentence": "As Tom ran.", "option1": "Tom", "option2": "Jim", "answer": "1"});
+    let error = posed("winogrande", cloze, &[whole]).unwrap_err().to_string();
+    assert!(
+        error.contains("task `winogrande`, validation row 0") && error.contains("`_` is not in the text"),
+        "{error}"
+    );
+}

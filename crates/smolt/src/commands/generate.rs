@@ -2,7 +2,7 @@
 
 use crate::device::DeviceArgs;
 use crate::model_folder::ModelFolder;
-use crate::{Outcome, output};
+use crate::{Outcome, args, output};
 use serde_json::json;
 use smolt_infer::sampling::Sampling;
 use smolt_infer::{Decoder, Finish, Row, Said, Settings, generate};
@@ -41,13 +41,13 @@ pub(crate) struct SamplingArgs {
     #[arg(long, default_value_t = 128)]
     pub(crate) max_tokens: u32,
     /// 0 picks the likeliest token each time
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, value_parser = args::temperature)]
     pub(crate) temperature: f64,
     /// Sample among the K likeliest tokens; 0 = all
     #[arg(long, default_value_t = 0)]
     pub(crate) top_k: usize,
     /// Sample among the likeliest tokens with this total probability
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = args::share)]
     pub(crate) top_p: f64,
     /// Key of the random draws
     #[arg(long, default_value_t = 0)]

@@ -20,7 +20,8 @@ pub(crate) mod watch;
 
 use crate::device::DeviceArgs;
 use crate::evaluation::{self, Job, Overlap};
-use crate::{Outcome, output};
+use crate::output::note;
+use crate::{Outcome, args, output};
 use smolt_eval::evaluate::How;
 use smolt_eval::task::{Formulation, SUITES, Task, builtin};
 use smolt_run::error::Failure;
@@ -106,7 +107,7 @@ pub(crate) struct Asked {
     /// Text to predict, in bits per byte: JSONL, Parquet, plain text; may be repeated
     #[arg(long, value_name = "FILE")]
     text: Vec<PathBuf>,
-    /// Which formulations: all that the task has when left out
+    /// Which formulations; when left out, all that the task has, and of a suite's tasks the first
     #[arg(long, value_enum)]
     formulation: Vec<FormulationArg>,
     /// Folder that holds data sets by name (NAME or OWNER/NAME); may be repeated
@@ -134,13 +135,13 @@ pub(crate) struct Asked {
     #[arg(long)]
     keep_reasoning: bool,
     /// Answers per question (avg@k)
-    #[arg(long, default_value_t = 1, value_name = "K")]
+    #[arg(long, default_value_t = 1, value_name = "K", value_parser = args::count)]
     samples: usize,
     /// 0 is greedy
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, value_parser = args::temperature)]
     temperature: f64,
     /// Only the likeliest tokens whose probabilities sum to this
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = args::share)]
     top_p: f64,
     /// Longest answer in tokens, instead of the task's limit
     #[arg(long, value_name = "N")]
@@ -167,46 +168,83 @@ pub(crate) enum Precision {
     Auto,
 }
 
+/// What `--task` names.
+struct Named {
+    task: Task,
+    of_suite: bool,
+}
+
 impl Asked {
-    /// The tasks, with the formulations in which each is asked.
+    /// The tasks, with the formulations in which each is asked. Says which tasks of a suite are passed over.
     pub(crate) fn tasks(&self) -> Result<Vec<(Task, Vec<Formulation>)>, Failure> {
+        let (tasks, passed_over) = self.select()?;
+        if !passed_over.is_empty() {
+            note!("passed over, because --formulation names none of theirs: {}", passed_over.join(", "));
+        }
+        Ok(tasks)
+    }
+
+    /// The tasks, and the names of those of a suite that have none of the wanted formulations.
+    pub(crate) fn select(&self) -> Result<(Vec<(Task, Vec<Formulation>)>, Vec<String>), Failure> {
+        if self.samples > 1 && self.temperature == 0.0 {
+            return Err(Failure::bad_input(format!(
+                "--samples {} with --temperature 0 gives the same answer each time; give --temperature 0.6, or one sample",
+                self.samples
+            )));
+        }
+        let mut hashes: BTreeMap<String, String> = BTreeMap::new();
+        let (mut tasks, mut passed_over): (Vec<(Task, Vec<Formulation>)>, Vec<String>) = Default::default();
+        for Named { mut task, of_suite } in self.named()? {
+            let hash = smolt_eval::record::task_hash(&task);
+            if hashes.insert(task.name.clone(), hash.clone()).is_some_and(|before| before != hash) {
+                return Err(Failure::bad_input(format!(
+                    "two tasks are called `{}`, and results are kept by name: rename one",
+                    task.name
+                )));
+            }
+            task.few_shot.count = self.few_shot.unwrap_or(task.few_shot.count);
+            let wanted = self.formulations(&task, of_suite);
+            if wanted.is_empty() && of_suite {
+                passed_over.push(task.name);
+            } else if wanted.is_empty() {
+                return Err(cannot_be_asked(&task));
+            } else if let Some((_, known)) = tasks.iter_mut().find(|(other, _)| other.name == task.name) {
+                let both = |f: &Formulation| known.contains(f) || wanted.contains(f);
+                *known = task.formulations().into_iter().filter(both).collect();
+            } else {
+                tasks.push((task, wanted));
+            }
+        }
+        if tasks.is_empty() && !passed_over.is_empty() {
+            let problem =
+                format!("none of {} can be asked so; correct --formulation", passed_over.join(", "));
+            return Err(Failure::bad_input(problem));
+        }
+        Ok((tasks, passed_over))
+    }
+
+    fn named(&self) -> Result<Vec<Named>, Failure> {
         if let Some(set) = self.set.iter().find(|set| set.trim_start().starts_with("held_out")) {
             return Err(Failure::bad_input(format!(
                 "--set {set}: whether a task is held out is not for a command to say; open it with --final-report or \
                  --open-held-out"
             )));
         }
-        let mut tasks = Vec::new();
+        let mut named = Vec::new();
         for name in &self.task {
-            match SUITES.iter().find(|suite| suite.name == name) {
-                Some(suite) => {
-                    for name in suite.tasks {
-                        tasks.push(builtin(name, &self.set)?);
-                    }
+            if let Some(suite) = SUITES.iter().find(|suite| suite.name == name) {
+                for name in suite.tasks {
+                    named.push(Named { task: builtin(name, &self.set)?, of_suite: true });
                 }
-                None => tasks.push(self.named(name)?),
+                continue;
             }
+            named.push(Named { task: self.task(name)?, of_suite: false });
         }
-        let mut known: BTreeMap<String, String> = BTreeMap::new();
-        let mut once = Vec::new();
-        for task in tasks {
-            let hash = smolt_eval::record::task_hash(&task);
-            match known.insert(task.name.clone(), hash.clone()) {
-                None => once.push(self.formulated(task)?),
-                Some(before) if before == hash => {}
-                Some(_) => {
-                    return Err(Failure::bad_input(format!(
-                        "two tasks are called `{}`, and results are kept by name: rename one",
-                        task.name
-                    )));
-                }
-            }
-        }
-        Ok(once)
+        Ok(named)
     }
 
     /// A task by name or file, after which `@` may name the configuration of its data set.
-    fn named(&self, name: &str) -> Result<Task, Failure> {
+    fn task(&self, name: &str) -> Result<Task, Failure> {
         let mut sets = self.set.clone();
         let name = match name.rsplit_once('@') {
             Some((task, config)) if !Path::new(name).exists() => {
@@ -221,30 +259,21 @@ impl Asked {
         })
     }
 
-    fn formulated(&self, mut task: Task) -> Result<(Task, Vec<Formulation>), Failure> {
-        if let Some(count) = self.few_shot {
-            task.few_shot.count = count;
-        }
-        let has = task.formulations();
+    /// The formulations of a task that are asked for.
+    fn formulations(&self, task: &Task, of_suite: bool) -> Vec<Formulation> {
+        let mut has = task.formulations();
         if self.formulation.is_empty() {
-            return Ok((task, has));
+            has.truncate(if of_suite { 1 } else { has.len() });
+            return has;
         }
         let asked = |f: &FormulationArg| match f {
             FormulationArg::Cloze => Formulation::Cloze,
             FormulationArg::MultipleChoice => Formulation::MultipleChoice,
             FormulationArg::Generation => Formulation::Generation,
         };
-        let wanted: Vec<Formulation> =
-            self.formulation.iter().map(asked).filter(|f| has.contains(f)).collect();
-        if wanted.is_empty() {
-            let known: Vec<&str> = has.iter().map(|f| f.name()).collect();
-            return Err(Failure::bad_input(format!(
-                "task `{}` can be asked as {}; correct --formulation",
-                task.name,
-                known.join(", ")
-            )));
-        }
-        Ok((task, wanted))
+        let wanted: Vec<Formulation> = self.formulation.iter().map(asked).collect();
+        has.retain(|formulation| wanted.contains(formulation));
+        has
     }
 
     /// How every task is put, in a formulation.
@@ -276,6 +305,12 @@ impl Asked {
     }
 }
 
+fn cannot_be_asked(task: &Task) -> Failure {
+    let known: Vec<&str> = task.formulations().iter().map(|f| f.name()).collect();
+    let known = known.join(", ");
+    Failure::bad_input(format!("task `{}` can be asked as {known}; correct --formulation", task.name))
+}
+
 pub(crate) fn run(args: Args) -> Outcome {
     match args.action {
         Some(Action::Compare(args)) => compare::run(&args),
@@ -302,7 +337,7 @@ fn evaluate_model(args: Evaluation) -> Outcome {
         let fix = "give --task NAME, a suite or a file, or --text FILE; `smolt eval tasks` lists the tasks";
         return Err(Failure::bad_input(format!("nothing to ask: {fix}")));
     }
-    let results = evaluation::run(&Job {
+    let evaluated = evaluation::run(&Job {
         model,
         server: args.server,
         asked: args.asked,
@@ -314,15 +349,15 @@ fn evaluate_model(args: Evaluation) -> Outcome {
         quiet: args.json,
     })?;
     match (args.json, &args.out) {
-        (true, _) => output::json(&results),
+        (true, _) => output::json(&evaluated.results),
         (false, out) => {
-            output::line(evaluation::table(&results));
+            output::line(evaluation::table(&evaluated.results));
             if let Some(out) = out {
                 output::line(format_args!("\nin {}", out.display()));
             }
         }
     }
-    Ok(ExitCode::SUCCESS)
+    evaluated.whole().map(|_| ExitCode::SUCCESS)
 }
 
 impl From<Precision> for PrecisionSetting {
@@ -334,3 +369,6 @@ impl From<Precision> for PrecisionSetting {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

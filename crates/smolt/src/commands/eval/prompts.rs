@@ -4,6 +4,8 @@ use super::Asked;
 use super::access::{Opener, Opens};
 use crate::model_folder::ModelFolder;
 use crate::{Outcome, evaluation, output};
+use smolt_eval::evaluate::{How, continuation};
+use smolt_eval::task::pose::Item;
 use smolt_run::error::Failure;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,10 +27,23 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// What may follow the prompt. Where candidates lie in their prompts, each with its own question before it.
+fn targets(item: &Item, how: &How) -> Vec<String> {
+    if item.answer.is_none() {
+        return item.answers.clone();
+    }
+    let target = |(i, question): (usize, &str)| format!("{question}{}", continuation(item, how, i));
+    let own = item.questions.iter().map(String::as_str).filter(|_| item.questions.len() > 1);
+    own.chain(std::iter::repeat("")).take(item.continuations.len()).enumerate().map(target).collect()
+}
+
 pub(super) fn run(args: &Args) -> Outcome {
     let tasks = args.asked.tasks()?;
     if tasks.is_empty() {
         return Err(Failure::bad_input("whose prompts? give --task NAME, a suite or a file"));
+    }
+    if args.asked.chat && args.model.is_none() {
+        return Err(Failure::bad_input("--chat asks through a chat template; give --model DIR, whose it is"));
     }
     let folder = args.model.as_deref().map(ModelFolder::load).transpose()?;
     let mut all = Vec::new();
@@ -40,13 +55,9 @@ pub(super) fn run(args: &Args) -> Outcome {
             for item in items.iter().take(args.count) {
                 let how = args.asked.how(formulation);
                 let prompt = evaluation::shown(folder.as_ref(), item, &how)?;
-                let targets = match item.answer {
-                    Some(_) => item.continuations.iter().map(|c| format!("{}{c}", item.delimiter)).collect(),
-                    None => item.answers.clone(),
-                };
                 all.push(serde_json::json!({
                     "task": task.name, "formulation": formulation.name(), "id": item.id, "prompt": prompt,
-                    "candidates_or_answers": targets, "answer": item.answer,
+                    "candidates_or_answers": targets(item, &how), "answer": item.answer,
                 }));
             }
         }

@@ -203,7 +203,8 @@ fn item(page: &mut String, task: &TaskResult, sample: &Sample) {
             let said: Vec<&str> = marks.iter().filter(|(is, _)| *is).map(|(_, name)| *name).collect();
             let _ = write!(
                 page,
-                "<tr><td>{}</td><td>{:.3}</td><td>{}</td><td>{}</td></tr>",
+                "<tr><td>{}{}</td><td>{:.3}</td><td>{}</td><td>{}</td></tr>",
+                cut(candidate.prompt.as_deref().unwrap_or_default()),
                 cut(&candidate.continuation),
                 candidate.log_likelihood,
                 candidate.tokens,

@@ -6,7 +6,7 @@ use serde::Serialize;
 use smolt_eval::evaluate::{Sample, Written};
 use smolt_eval::record::{self, TaskResult};
 use smolt_eval::stats::Score;
-use smolt_eval::stats::avg_at_k::{AvgAtK, Plan, Tries, avg_at_k, pass_at_k, plan};
+use smolt_eval::stats::avg_at_k::{AvgAtK, MANY_ITEMS, Plan, Tries, avg_at_k, pass_at_k, plan};
 use smolt_eval::task::Formulation;
 use smolt_run::error::Failure;
 use std::path::PathBuf;
@@ -108,6 +108,12 @@ fn print(planned: &[Planned]) {
     };
     let header = ["task", "k", "avg@k", "± sampling", "± items", "pass@k", "k wanted", "± both then"];
     output::line(output::table(&header, &planned.iter().map(row).collect::<Vec<_>>()));
+    for of in planned.iter().filter(|of| of.plan.small) {
+        output::line(format_args!(
+            "{}: so few questions (under {MANY_ITEMS}) are sampled more than once in any case",
+            of.task
+        ));
+    }
     for of in planned.iter().filter(|of| of.plan.items_dominate) {
         output::line(format_args!(
             "{}: more samples do not bring the whole error below that; more items would",

@@ -4,7 +4,7 @@ use super::Precision;
 use super::server::ServerArgs;
 use crate::device::DeviceArgs;
 use crate::evaluation::{self, Answers, Held, Subject};
-use crate::{Outcome, output};
+use crate::{Outcome, args, output};
 use smolt_eval::dataset::{Provenance, Sources};
 use smolt_eval::record::{ModelRecord, RESULTS};
 use smolt_eval::stats::Score;
@@ -61,10 +61,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_tokens: Option<u32>,
     /// 0 is greedy
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, value_parser = args::temperature)]
     temperature: f64,
     /// Only the likeliest tokens whose probabilities sum to this
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = args::share)]
     top_p: f64,
     /// fp32, bf16, or the faster one here
     #[arg(long, value_enum, default_value_t = Precision::Fp32)]

@@ -249,7 +249,7 @@ impl Watcher<'_> {
             threads: self.cpu.pool.threads(),
             quiet: self.args.json,
         };
-        let results = held.ask(&job, &self.tasks, &self.cpu)?;
+        let results = held.ask(&job, &self.tasks, &self.cpu)?.whole()?;
         if signal::requested().is_some() && !self.is_done(step, path) {
             // The rest is asked when the watcher is started again.
             return Ok(());

@@ -1,0 +1,37 @@
+//! Numbers on the command line that must lie in a range.
+
+/// A temperature: any number from 0 on.
+pub(crate) fn temperature(text: &str) -> Result<f64, String> {
+    number(text, |number| number >= 0.0, "a number that is 0 or more")
+}
+
+/// A share of all probability.
+pub(crate) fn share(text: &str) -> Result<f64, String> {
+    number(text, |number| number > 0.0 && number <= 1.0, "a number above 0 and at most 1")
+}
+
+/// How many of something, at least one.
+pub(crate) fn count(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|&number| number > 0);
+    number.ok_or_else(|| "give a whole number that is 1 or more".to_owned())
+}
+
+fn number(text: &str, fits: impl Fn(f64) -> bool, wanted: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|&number: &f64| number.is_finite() && fits(number));
+    number.ok_or_else(|| format!("give {wanted}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_outside_of_their_range_are_refused() {
+        assert_eq!((temperature("0"), temperature("0.6")), (Ok(0.0), Ok(0.6)));
+        assert_eq!((share("1"), share("0.95"), count("4")), (Ok(1.0), Ok(0.95), Ok(4)));
+        for wrong in ["nan", "inf", "-0.1", "x", ""] {
+            assert!(temperature(wrong).is_err() && share(wrong).is_err() && count(wrong).is_err(), "{wrong}");
+        }
+        assert!(share("0").is_err() && share("1.1").is_err() && count("0").is_err() && count("1.5").is_err());
+    }
+}
