@@ -39,6 +39,14 @@ TEMPLATES = {
     "{% if m.content.startswith('a') or 'x' in m.content %}{% break %}{% endif %}{% endfor %}|{{ messages | map(attribute='role') | join('-') }}"
     "|{{ (messages | selectattr('role', 'equalto', 'user') | list) | length }}|{{ none }} {{ true }} {{ 1e20 }} {{ 0.1 }} {{ [1, 'a', none] }}"
     "|{{ {'a': 1.5, 'b': [true]} }}|{{ messages[0].content.split(' ')[-1] }}|{{ '%s' | format(3) }}|{{ 'a-b'.replace('-', '+') }}",
+    "tests": "{% if tools is iterable and tools | length > 0 %}{{ tools | length }} tools{% endif %}"
+    "{% for x in [none, 1, 'a', {}, [], unknown] %}"
+    "{{ x is iterable }} {{ x is sequence }} {{ x is mapping }} {{ x is string }}\n{% endfor %}"
+    "{{ 1e20 | string }} {{ 1e-7 | string ~ 'a' }} {{ 2.5 | string }} {{ [1e16, 1.0] | map('string') | join }} {{ none | string }}",
+    "lines": "{% for m in messages %}\r\n  {% if m.role == 'user' %}\r{{ 'a\r\nb' }}\r\n\r\n{# c\r\n #}\r\n  {% endif %}\r\n"
+    "{{ m.content }}\r{% endfor %}\r\n{%- generation %}\r\nx\r\n{% endgeneration %}\r\n",
+    "silent": "{% for m in messages %}{{ m.role }}{% if 'content' in m %}: {{ m.content }}{% endif %}{% if m.content is defined %} said"
+    "{% endif %}{{ m.content is none }}{% for c in m.tool_calls %} calls {{ c.function.name }}{% endfor %}{{ m.name }}\n{% endfor %}",
 }
 
 TOOLS = [{"type": "function", "function": {"name": "f<&>'", "description": "é\n\"q\" 🚀", "parameters": {"n": [1, 2.5, 1e-7], "e": {}, "l": []}}}]
@@ -120,6 +128,9 @@ def main(folder):
     call = messages([("user", "go")]) + [{"role": "assistant", "content": "", "tool_calls": [
         {"function": {"name": "f", "arguments": {"z": "é🚀\x7f", "a": [None, True, 1e20, -0.5]}}}]}]
     chats.append(chat_case(tokenizer, "tools", TEMPLATES["tools"], call, True, TOOLS))
+    chats.append(chat_case(tokenizer, "tests", TEMPLATES["tests"], call, False, TOOLS))
+    silent = [{**call[1], "content": None}, {"role": "tool", "name": "f"}, {"role": "user", "content": "", "name": None}]
+    chats.append(chat_case(tokenizer, "silent", TEMPLATES["silent"], call + silent, False, None))
     for style in STYLES.values():
         file = json.loads((Path(folder) / "tokenizer.json").read_text())
         file.update(style["overrides"])

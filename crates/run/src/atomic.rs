@@ -1,6 +1,6 @@
 //! Files and folders that appear whole or not at all, whatever kills the process (spec `CK-01`).
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -21,10 +21,35 @@ pub fn write_with(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<(
     file.commit()
 }
 
-/// How temporary files are made: under names that start with `.tmp-`, which a resumed run removes.
+/// How names of temporary files and folders begin.
+const TEMPORARY: &str = ".tmp-";
+
+/// Whether an entry of this name is temporary: a resumed run removes it, and it counts for no hash.
+pub fn is_temporary(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes())
+}
+
+/// Removes what a kill left in `folder` and the folders in it. Nobody may be writing there.
+pub fn remove_temporary(folder: &Path) -> Result<(), FileError> {
+    let reading = |source| FileError::reading(folder, source);
+    for entry in fs::read_dir(folder).map_err(reading)? {
+        let entry = entry.map_err(reading)?;
+        let (path, is_dir) = (entry.path(), entry.file_type().map_err(reading)?.is_dir());
+        let removing = |source| FileError::new("remove", &path, source);
+        match (is_temporary(&entry.file_name()), is_dir) {
+            (true, true) => fs::remove_dir_all(&path).map_err(removing)?,
+            (true, false) => fs::remove_file(&path).map_err(removing)?,
+            (false, true) => remove_temporary(&path)?,
+            (false, false) => {}
+        }
+    }
+    Ok(())
+}
+
+/// How temporary files are made: under names that [`is_temporary`] knows.
 pub fn temporary_files() -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".tmp-");
+    builder.prefix(TEMPORARY);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

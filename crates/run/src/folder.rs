@@ -71,12 +71,11 @@ impl RunFolder {
         for entry in fs::read_dir(path).map_err(reading)? {
             let entry = entry.map_err(reading)?;
             let name = entry.file_name();
-            let name = name.to_string_lossy();
-            if name.starts_with(".tmp-") && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            if atomic::is_temporary(&name) && entry.file_type().is_ok_and(|kind| kind.is_file()) {
                 // Nobody else writes here while we hold the lock.
                 let _ = fs::remove_file(entry.path());
             }
-            resumed |= !name.starts_with('.');
+            resumed |= !name.to_string_lossy().starts_with('.');
         }
         if resumed && !resume {
             return Err(FolderError::NotEmpty(path.to_owned()));

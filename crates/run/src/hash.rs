@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use crate::atomic::is_temporary;
 use crate::error::FileError;
 
 /// Of bytes in memory.
@@ -20,7 +21,8 @@ pub fn folder(path: &Path) -> Result<String, FileError> {
     folder_except(path, &[])
 }
 
-/// The same without the top-level entries named in `except`. Symbolic links are not followed and do not count.
+/// The same without the top-level entries named in `except`. Symbolic links are not followed and do not count; nor do
+/// temporary files.
 pub fn folder_except(path: &Path, except: &[&str]) -> Result<String, FileError> {
     let mut files = Vec::new();
     list(path, Path::new(""), except, &mut files)?;
@@ -56,7 +58,7 @@ fn list(root: &Path, relative: &Path, except: &[&str], files: &mut Vec<PathBuf>)
     for entry in fs::read_dir(&folder).map_err(reading)? {
         let entry = entry.map_err(reading)?;
         let name = entry.file_name();
-        if except.iter().any(|skipped| name == *skipped) {
+        if except.iter().any(|skipped| name == *skipped) || is_temporary(&name) {
             continue;
         }
         let kind = entry.file_type().map_err(reading)?;
@@ -86,6 +88,8 @@ mod tests {
         assert_ne!(first, folder(root).unwrap());
         assert_eq!(first, folder_except(root, &[".state"]).unwrap());
         fs::remove_file(root.join(".state")).unwrap();
+        fs::write(root.join("sub/.tmp-1"), "x").unwrap();
+        assert_eq!(first, folder(root).unwrap());
         fs::write(root.join("b"), "3").unwrap();
         assert_ne!(first, folder(root).unwrap());
         fs::write(root.join("b"), "2").unwrap();

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use smolt_data::batch::Layout;
 use smolt_data::document::{Chat, Documents, JsonLines};
 use smolt_data::shard::Shard;
-use smolt_data::validation::Validation;
 use smolt_eval::baselines;
 use smolt_eval::dataset::{self, Loaded, Sources};
 use smolt_eval::evaluate::{How, Sample as Asked, summarise};
@@ -291,11 +290,7 @@ fn held_out(
             document_masking: true,
             reset_positions: true,
         };
-        let data = Validation::new(Shard::open(path)?, layout)?;
-        let ids = 0..folder.tokenizer.vocab_size() as u32;
-        let bytes: Vec<u32> = ids.map(|id| folder.tokenizer.token_bytes(id).len() as u32).collect();
-        let label_bytes = data.label_bytes(&bytes)?;
-        let domain = Domain { name: "held-out".into(), data, label_bytes };
+        let domain = Domain::open("held-out", path, layout, &folder.tokenizer)?;
         let model = &folder.loaded.model;
         let mut validator = Validator::new(model, 8, layout.sequence_length, precision);
         ours = Some(validator.run(cpu, model, &folder.loaded.weights, &domain)?.bits_per_byte);

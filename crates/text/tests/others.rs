@@ -54,6 +54,56 @@ fn other_families_encode_and_decode_as_in_python() {
     assert!(wrong.is_empty(), "{}\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// What T5 and ALBERT find whole in their vocabularies costs only itself, not the document around it.
+#[test]
+fn a_spelt_special_token_is_unknown_by_itself() {
+    let (mut whole, special) = (0, "</s>");
+    for (name, tokenizer) in FAMILIES.iter().filter(|(_, t)| t.token_to_id(special).is_some()) {
+        let end = tokenizer.token_to_id(special).unwrap();
+        let ids = tokenizer.encode_ordinary("the dog </s> the fox</s>");
+        assert!(!ids.contains(&end), "{name}");
+        let text = tokenizer.decode(&ids, true);
+        assert!(text.contains("dog") && text.contains("fox"), "{name} {text:?}");
+        let unknown = tokenizer.token_to_id("<unk>").unwrap();
+        whole += usize::from(ids.iter().filter(|&&id| id == unknown).count() == 2);
+    }
+    assert!(whole >= 2, "T5 and ALBERT");
+}
+
+#[test]
+fn the_bytes_of_text_leave_special_tokens_out() {
+    for (name, tokenizer) in FAMILIES.iter() {
+        for (id, bytes) in (0..).zip(tokenizer.text_bytes()) {
+            let expected = if tokenizer.is_special(id) { 0 } else { tokenizer.token_bytes(id).len() };
+            assert_eq!(bytes as usize, expected, "{name} {id}");
+        }
+    }
+    let tokenizer = trained(Model::Bpe, Digits::Single, 1);
+    let (text, bytes) = ("Zoë is <|im_end|> 12", tokenizer.text_bytes());
+    let mut ids = tokenizer.encode_ordinary(text);
+    ids.push(tokenizer.token_to_id("<|im_end|>").unwrap());
+    assert_eq!(ids.iter().map(|&id| bytes[id as usize] as usize).sum::<usize>(), text.len());
+}
+
+#[test]
+fn bytes_are_streamed_when_they_are_settled() {
+    let tokenizer = &FAMILIES.iter().find(|(name, _)| name == "llama-2").unwrap().1;
+    let ids = |tokens: &[&str]| -> Vec<u32> {
+        tokens.iter().map(|token| tokenizer.token_to_id(token).unwrap()).collect()
+    };
+    for tokens in [
+        ["<0x41>", "<0xE2>", "a"],
+        ["<0xE2>", "<0x82>", "<0xAC>"],
+        ["<0xE2>", "<s>", "<0x82>"],
+        ["a", "<0x41>", "<0x0A>"],
+    ] {
+        let ids = ids(&tokens);
+        let mut stream = tokenizer.stream_decoder();
+        let streamed: String = ids.iter().map(|&id| stream.push(id)).collect();
+        assert_eq!(streamed + &stream.finish(), tokenizer.decode(&ids, true), "{tokens:?}");
+    }
+}
+
 #[test]
 fn merges_equal_those_of_python() {
     let mut lines = Vec::new();
@@ -167,6 +217,14 @@ fn too_few_tokens_for_the_letters_are_refused_or_do() {
     }
 }
 
+static FAMILIES: LazyLock<Vec<(String, Tokenizer)>> = LazyLock::new(|| {
+    let read = |(name, family): (&String, &Value)| {
+        let file = family["file"].to_string();
+        (name.clone(), Tokenizer::from_json(file.as_bytes(), Path::new(name)).unwrap())
+    };
+    golden("families.json")["families"].as_object().unwrap().iter().map(read).collect()
+});
+
 static SHARED: LazyLock<Vec<Tokenizer>> = LazyLock::new(|| {
     [Digits::Single, Digits::ThreeRight]
         .into_iter()
@@ -182,6 +240,19 @@ proptest! {
         prop_assume!(!text.contains('\u{2581}'));
         for tokenizer in SHARED.iter() {
             prop_assert_eq!(&tokenizer.decode(&tokenizer.encode_ordinary(&text), false), &text);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn streaming_equals_decoding_of_any_ids(ids in prop::collection::vec(prop_oneof![0u32..600, 0u32..300, 200u32..215], 0..30)) {
+        for (name, tokenizer) in FAMILIES.iter() {
+            let mut stream = tokenizer.stream_decoder();
+            let streamed: String = ids.iter().map(|&id| stream.push(id)).collect();
+            prop_assert_eq!(streamed + &stream.finish(), tokenizer.decode(&ids, true), "{}", name);
         }
     }
 }

@@ -95,6 +95,7 @@ fn prepare(out_dir: &Path, folder: &Path, key: &str) -> Result<bool, GraphError>
         remove(&aside)?;
     }
     if state(&folder.join(RUNNING), key).is_some() {
+        atomic::remove_temporary(folder)?;
         return Ok(true);
     }
     if folder.exists() {
@@ -102,7 +103,7 @@ fn prepare(out_dir: &Path, folder: &Path, key: &str) -> Result<bool, GraphError>
         let reading = |source| FileError::reading(folder, source);
         // A kill while the step began may have left a temporary file.
         let counts = |entry: &std::io::Result<fs::DirEntry>| {
-            !entry.as_ref().is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with(".tmp-"))
+            !entry.as_ref().is_ok_and(|entry| atomic::is_temporary(&entry.file_name()))
         };
         if !ours && fs::read_dir(folder).map_err(reading)?.any(|entry| counts(&entry)) {
             return Err(GraphError::Foreign(folder.to_owned()));
@@ -202,6 +203,26 @@ mod tests {
         assert_eq!(go(&pipeline(5), dir.path(), Some("train")).0, ["train+"]);
         assert_eq!(go(&pipeline(6), dir.path(), Some("train")).0, ["train"], "other settings start over");
         assert_eq!(go(&pipeline(6), dir.path(), None).0, ["train+", "other", "report"]);
+    }
+
+    #[test]
+    fn what_a_kill_left_unfinished_is_gone() {
+        let (killed, whole) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        go(&pipeline(5), killed.path(), Some("train")).1.unwrap_err();
+        let folder = killed.path().join("train");
+        fs::create_dir_all(folder.join(".tmp-tokenize-1")).unwrap();
+        fs::create_dir_all(folder.join("shards")).unwrap();
+        for left in [".tmp-1", ".tmp-tokenize-1/encoded.ds", "shards/.tmp-2"] {
+            fs::write(folder.join(left), "half").unwrap();
+        }
+        let (ran, reports) = go(&pipeline(5), killed.path(), None);
+        assert_eq!(ran, ["train+", "other", "report"]);
+        for left in [".tmp-1", ".tmp-tokenize-1", "shards/.tmp-2"] {
+            assert!(!folder.join(left).exists(), "{left}");
+        }
+        let outputs = |reports: Vec<Report>| reports.into_iter().map(|r| r.output).collect::<Vec<_>>();
+        let same = go(&pipeline(5), whole.path(), None).1.unwrap();
+        assert_eq!(outputs(reports.unwrap()), outputs(same));
     }
 
     #[test]

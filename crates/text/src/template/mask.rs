@@ -4,10 +4,7 @@ use super::TemplateError;
 use crate::tokenizer::Tokenizer;
 use std::ops::Range;
 
-/// Whether each token belongs to a span: from the token that holds a span's first character to the one that holds the
-/// first byte of its last character, both included (`char_to_token` in transformers).
-///
-/// One difference, on purpose: transformers marks the whole sequence when a span ends within the first token.
+/// Whether each token holds something of a span.
 pub(super) fn assistant_mask(
     tokenizer: &Tokenizer,
     text: &str,
@@ -30,13 +27,19 @@ pub(super) fn assistant_mask(
     }
     let holder = |byte: usize| ends.partition_point(|&end| end <= byte);
     let changed = normal != text;
+    // Where what comes before a boundary ends in the normal form; nowhere, if it joins with what comes after.
+    let at = |byte: usize| match changed {
+        false => Ok(byte),
+        true => {
+            let before = tokenizer.normalize(&text[..byte]);
+            normal.starts_with(&before).then_some(before.len()).ok_or(TemplateError::Unaligned)
+        }
+    };
     for span in spans.iter().filter(|span| !span.is_empty()) {
-        // Normal forms are local, so the normal form of what comes before a boundary ends at it.
-        let at = |byte: usize| if changed { tokenizer.normalize(&text[..byte]).len() } else { byte };
-        let Some((last, _)) = normal[..at(span.end)].char_indices().next_back() else { continue };
-        let (first, last) = (holder(at(span.start)), holder(last));
-        for token in mask.iter_mut().take(last + 1).skip(first) {
-            *token = true;
+        let (start, end) = (at(span.start)?, at(span.end)?);
+        if start < end {
+            let (first, last) = (holder(start), holder(end - 1));
+            mask.iter_mut().take(last + 1).skip(first).for_each(|token| *token = true);
         }
     }
     Ok(mask)

@@ -122,7 +122,9 @@ impl ChatTemplate {
         if source.len() > MAX_SOURCE {
             return Err(whole(format!("{} bytes is above the limit of {MAX_SOURCE}", source.len())));
         }
-        let (renamed, has_generation) = generation::rename_blocks(source).map_err(whole)?;
+        // What Jinja does with a template before it reads it.
+        let lines = source.replace("\r\n", "\n").replace('\r', "\n");
+        let (renamed, has_generation) = generation::rename_blocks(&lines).map_err(whole)?;
         let mut env = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         env.set_syntax(syntax.map_err(|e| whole(e.to_string()))?);

@@ -1,4 +1,7 @@
-//! What Python's json, str and datetime do where chat templates rely on it (spec `CT-01`).
+//! What Python's json, str and datetime and Jinja's tests do where chat templates rely on it (spec `CT-01`).
+//!
+//! One limit: floats below 1e-4 and from 1e16 are spelt without an exponent where `~`, `join` or a list shows them; a
+//! template can write `x|string` there.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -11,6 +14,15 @@ const MAX_DEPTH: usize = 128;
 
 pub(super) fn install(env: &mut Environment<'static>, now: Option<Timestamp>) {
     env.add_filter("tojson", tojson);
+    env.add_filter("string", |state: &State, value: &Value| match float(value) {
+        Some(x) => Ok(Value::from(repr(x))),
+        None => minijinja::filters::string(state, value),
+    });
+    env.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
+    env.add_test("sequence", |value: &Value| {
+        use ValueKind::{Map, Seq, String, Undefined};
+        matches!(value.kind(), Map | Seq | String | Undefined)
+    });
     env.add_function("raise_exception", |message: String| -> Result<Value, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, message))
     });

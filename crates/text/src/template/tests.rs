@@ -151,13 +151,28 @@ fn messages_keep_unknown_fields() {
     let line = r#"{"role":"assistant","content":null,"tool_calls":[{"a":1}],"thinking":"hm","name":null}"#;
     let message: Message = serde_json::from_str(line).unwrap();
     assert_eq!((message.content.as_str(), message.extra["tool_calls"][0]["a"].as_i64()), ("", Some(1)));
-    assert_eq!(
-        serde_json::to_string(&message).unwrap(),
-        r#"{"role":"assistant","content":"","tool_calls":[{"a":1}],"thinking":"hm","name":null}"#
-    );
+    assert_eq!(serde_json::to_string(&message).unwrap(), line);
     let seen = message.for_template();
     assert_eq!(seen["reasoning_content"], "hm");
-    assert!(seen.get("name").is_none());
+    assert!(seen.get("name").is_none() && seen.get("content").is_none());
+    let said: Message = serde_json::from_str(r#"{"role":"user","content":""}"#).unwrap();
+    assert_eq!((said.for_template()["content"].as_str(), said), (Some(""), Message::new("user", "")));
+}
+
+/// A mark at the beginning of what is said changes the letter before it: no token is the one's or the other's.
+#[test]
+fn letters_that_join_across_the_end_of_a_block_are_refused() {
+    let mut file: Value = serde_json::from_slice(tokenizer().json()).unwrap();
+    file["normalizer"] = json!({ "type": "NFC" });
+    let nfc = Tokenizer::from_json(file.to_string().as_bytes(), std::path::Path::new("nfc")).unwrap();
+    let source = "{% generation %}{{ messages[0].content }}{% endgeneration %}{{ messages[1].content }}";
+    let template = ChatTemplate::new(source).unwrap();
+    let encode = |a: &str, b: &str| {
+        let messages = [Message::new("assistant", a), Message::new("user", b)];
+        template.encode(&nfc, &messages, false)
+    };
+    assert!(matches!(encode("e", "\u{301}"), Err(TemplateError::Unaligned)));
+    assert_eq!(encode("e\u{301}", "x").unwrap().assistant_mask, [true, true, false]);
 }
 
 #[test]

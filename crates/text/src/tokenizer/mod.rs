@@ -103,13 +103,19 @@ impl Tokenizer {
 
     /// Token ids of untrusted `text`: never a special token, whatever it says.
     ///
-    /// Should the file's own pattern fail on this text, or spell a special token from parts, each byte is one token; a
-    /// vocabulary without bytes has its unknown token for such text, and for every word that it cannot spell.
+    /// Should the file's own pattern fail on this text, each byte is one token; so are the bytes of a special token that
+    /// the model spells from parts or finds in its vocabulary, as T5's does with `</s>`. A vocabulary without bytes has its
+    /// unknown token for them, and for every word that it cannot spell.
     pub fn encode_ordinary(&self, text: &str) -> Vec<u32> {
-        match self.run(text, false, true) {
-            Some(ids) if !ids.iter().any(|&id| self.is_control(id)) => ids,
-            _ => self.encode_bytes(text.as_bytes()),
+        let Some(ids) = self.run(text, false, true) else { return self.encode_bytes(text.as_bytes()) };
+        if !ids.iter().any(|&id| self.is_control(id)) {
+            return ids;
         }
+        let spelt = |id: u32| match self.is_control(id) {
+            true => self.encode_bytes(self.token_bytes(id)),
+            false => vec![id],
+        };
+        ids.into_iter().flat_map(spelt).collect()
     }
 
     /// A special token other than the one for unknown text.
@@ -211,6 +217,13 @@ impl Tokenizer {
     /// The bytes that `id` decodes to; none for an unknown id.
     pub fn token_bytes(&self, id: u32) -> &[u8] {
         self.inner.pieces.get(id as usize).map_or(&[], |piece| &piece.bytes)
+    }
+
+    /// For each id the bytes of text that it stands for, which bits per byte are over: 0 for special tokens, whose
+    /// spelling is no text.
+    pub fn text_bytes(&self) -> Vec<u32> {
+        let bytes = |piece: &Piece| if piece.special { 0 } else { piece.bytes.len() as u32 };
+        self.inner.pieces.iter().map(bytes).collect()
     }
 
     /// The id of a token as tokenizer.json spells it.

@@ -158,7 +158,7 @@ impl Spelling {
 }
 
 /// The byte that `<0x41>` stands for.
-fn byte_of(token: &str) -> Option<u8> {
+pub(super) fn byte_of(token: &str) -> Option<u8> {
     let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
     let hexadecimal = digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_hexdigit());
     hexadecimal.then(|| u8::from_str_radix(digits, 16).ok()).flatten()

@@ -1,7 +1,7 @@
 //! Decoding token by token.
 
 use super::Tokenizer;
-use super::read::Decoding;
+use super::read::{Decoding, byte_of};
 
 /// Turns ids into text as they come; bytes of an unfinished character are held back.
 ///
@@ -12,7 +12,8 @@ pub struct StreamDecoder<'a> {
     skip_special: bool,
     /// The start of a character whose rest has not come: at most 3 bytes.
     held: Vec<u8>,
-    /// For tokens that mean something else beside others: all so far, and how many bytes of their text were given out.
+    /// For tokens that mean something else beside others: the last whose text is settled and those after it, and how many
+    /// bytes of the text of them all were given out.
     ids: Vec<u32>,
     given: usize,
 }
@@ -50,14 +51,34 @@ impl<'a> StreamDecoder<'a> {
         }
     }
 
-    /// What the whole text has grown by. U+FFFD at its end may still become a character, so it waits.
+    /// What the text has grown by. Bytes wait for the token after them, as one more can turn all of them into U+FFFD; so
+    /// does U+FFFD at the end, which may still become a character.
     fn push_with_neighbours(&mut self, id: u32) -> String {
+        let Some(token) = self.tokenizer.id_to_token(id) else { return String::new() };
+        if self.skip_special && self.tokenizer.is_special(id) {
+            return String::new();
+        }
         self.ids.push(id);
+        if byte_of(token).is_some() {
+            return String::new();
+        }
         let text = self.tokenizer.decode(&self.ids, self.skip_special);
         let sure = text.trim_end_matches(char::REPLACEMENT_CHARACTER);
         let new = sure.get(self.given..).unwrap_or("").to_owned();
         self.given += new.len();
+        if sure.len() == text.len() {
+            self.settle(id);
+        }
         new
+    }
+
+    /// Forgets all but the last token, unless what decoders do at the beginning of a text would then happen again.
+    fn settle(&mut self, last: u32) {
+        let text = self.tokenizer.decode(&[last], self.skip_special);
+        if !text.is_empty() {
+            self.given = text.len();
+            self.ids = vec![last];
+        }
     }
 
     /// What is left at the end: U+FFFD for an unfinished character, else nothing.

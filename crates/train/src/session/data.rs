@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use smolt_arch::ModelConfig;
 use smolt_data::batch::{Layout, Loader, Source};
 use smolt_data::shard::Shard;
-use smolt_data::validation::Validation;
 use smolt_run::error::Failure;
 use smolt_text::tokenizer::Tokenizer;
 use std::path::Path;
@@ -47,15 +46,7 @@ pub(super) fn open_domains(
     layout: Layout,
     tokenizer: &Tokenizer,
 ) -> Result<Vec<Domain>, Failure> {
-    let ids = 0..tokenizer.vocab_size() as u32;
-    let token_bytes: Vec<u32> = ids.map(|id| tokenizer.token_bytes(id).len() as u32).collect();
-    let domain = |d: &HeldOut| {
-        let shard = Shard::open(Path::new(&d.path))?;
-        shard.check_tokenizer(tokenizer.hash())?;
-        let data = Validation::new(shard, layout)?;
-        let label_bytes = data.label_bytes(&token_bytes)?;
-        Ok(Domain { name: d.name.clone(), data, label_bytes })
-    };
+    let domain = |d: &HeldOut| Ok(Domain::open(&d.name, Path::new(&d.path), layout, tokenizer)?);
     recipe.data.validation.iter().map(domain).collect()
 }
 
