@@ -183,8 +183,8 @@ fn base(c: &ModelConfig, length: usize) -> Option<String> {
     })
 }
 
-/// What will not work, in training and after it: sequences of `length` have positions that the model was never trained on and nothing stretches
-/// them (spec SCP-06).
+/// What will not work, in training and after it: sequences of `length` have positions that the model was never trained
+/// on and nothing stretches them (spec SCP-06).
 pub fn out_of_range(config: &ModelConfig, length: usize) -> Option<String> {
     let (c, trained) = (config, config.max_position_embeddings);
     match c.position_embedding {
