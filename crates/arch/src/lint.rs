@@ -1,7 +1,10 @@
 //! What a configuration should be told before it is trained: positions it never learns (an error), choices that cost
 //! quality or speed (warnings), sizes that only look wrong (notes). Nothing here is refused; `validate` does that.
 
-use crate::config::{AttentionBias, LayerType, ModelConfig, ModelType, PositionEmbedding, QkNorm};
+use crate::config::{
+    AttentionBias, Balancing, BalancingScope, LayerType, ModelConfig, ModelType, PositionEmbedding, QkNorm,
+};
+use crate::memory::Training;
 
 /// What matrix products like their sizes to be multiples of.
 const WIDTH: usize = 64;
@@ -15,6 +18,19 @@ const USUAL_LENGTH: usize = 4096;
 const USUAL_BASE: f64 = 50_000.0;
 /// … and the length from which on norms of queries and keys are known to hurt (spec STB-03: "long context").
 const LONG_LENGTH: usize = 32_768;
+/// Stretching of RoPE by more than this has to be measured (spec POS-07), …
+const STRETCHED: f64 = 2.0;
+/// … and by more than this it has not held where it was.
+const OVERSTRETCHED: f64 = 4.0;
+
+/// What a recipe says of its data, as far as an architecture depends on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Data {
+    /// How many sources are mixed; a sequence is of one.
+    pub sources: usize,
+    /// Whether documents of one sequence are hidden from each other.
+    pub document_masking: bool,
+}
 
 /// A sentence for each size that fits no tile of a matrix product, naming the field and the next size that does (spec
 /// COR-05).
@@ -100,6 +116,57 @@ pub fn attention(config: &ModelConfig, length: usize) -> Vec<String> {
         );
     }
     found.extend(base(c, length));
+    found.extend(stretched(c));
+    found
+}
+
+/// Rotary frequencies that are stretched far (spec POS-07).
+fn stretched(c: &ModelConfig) -> Option<String> {
+    let factor = c.rope_scaling.as_ref().map(|scaling| scaling.factor)?;
+    let advice = match factor {
+        _ if factor > OVERSTRETCHED => {
+            "no stretching is known to hold that far without training at the length; train there, or stretch less"
+        }
+        _ if factor > STRETCHED => {
+            "what is found in long texts falls off; measure it (smolt eval ruler) before relying on it"
+        }
+        _ => return None,
+    };
+    Some(format!(
+        "rope_scaling.factor = {factor} times the length that frequencies were trained for: {advice}"
+    ))
+}
+
+/// What is known to be worse, of a model trained like this on such data.
+pub fn training(config: &ModelConfig, training: &Training, data: &Data) -> Vec<String> {
+    let c = config;
+    let mut found = Vec::new();
+    let by_leaf = |moe: &crate::config::Moe| {
+        moe.balancing == Balancing::AuxLoss && moe.balancing_scope == BalancingScope::Leaf
+    };
+    // One sequence is of one source; of several, a leaf is as mixed as the batch, if smaller.
+    let alike = training.micro_batch_size == 1 && training.global_batch_size > 1 && data.sources > 1;
+    if c.moe.as_ref().is_some_and(by_leaf) && alike {
+        found.push(format!(
+            "moe.balancing_scope = leaf with train.micro_batch_size = 1 and {} sources: each sequence is of one source, so \
+             that experts are kept from specialising in any; set it to global_batch",
+            data.sources
+        ));
+    }
+    let layers = || 0..c.num_hidden_layers;
+    // A stretching or layers with windows are another answer to long sequences.
+    let answered = c.rope_scaling.is_some() || layers().any(|layer| c.layer_type(layer) != LayerType::Full);
+    if training.sequence_length >= LONG_LENGTH
+        && layers().all(|layer| c.uses_rope(layer))
+        && !data.document_masking
+        && !answered
+    {
+        found.push(format!(
+            "sequences of {} tokens with RoPE in every layer and no masks between documents: models extend to such lengths \
+             better with layers without RoPE (no_rope_layer_interval = 4) and data.intra_document_masking",
+            training.sequence_length
+        ));
+    }
     found
 }
 
@@ -116,8 +183,8 @@ fn base(c: &ModelConfig, length: usize) -> Option<String> {
     })
 }
 
-/// What will not work: sequences of `length` have positions that the model was never trained on and nothing stretches
-/// them (spec SCP-06).
+/// What will not work, in training and after it: sequences of `length` have positions that the model was never trained
+/// on and nothing stretches them (spec SCP-06).
 pub fn out_of_range(config: &ModelConfig, length: usize) -> Option<String> {
     let (c, trained) = (config, config.max_position_embeddings);
     match c.position_embedding {
@@ -127,7 +194,7 @@ pub fn out_of_range(config: &ModelConfig, length: usize) -> Option<String> {
         )),
         PositionEmbedding::Rope if length > trained => {
             let fix = match &c.rope_scaling {
-                None => "set rope_scaling, or train for the length with a larger rope_theta",
+                None => "raise it, and set rope_scaling or train for the length with a larger rope_theta",
                 Some(_) => "raise both, it and rope_scaling.factor",
             };
             Some(format!(
@@ -257,6 +324,12 @@ mod tests {
             high_freq_factor: None,
         };
         let scaled = ModelConfig { rope_scaling: Some(linear.clone()), ..plain.clone() };
+        for (factor, warning) in [(2.0, ""), (2.5, "eval ruler"), (4.0, "eval ruler"), (4.5, "train there")] {
+            let rope_scaling = Some(RopeScaling { factor, ..linear.clone() });
+            let found = attention(&ModelConfig { rope_scaling, ..plain.clone() }, 512);
+            assert!(found.len() == usize::from(!warning.is_empty()), "{found:?}");
+            assert!(found.iter().all(|text| text.contains(warning)), "{found:?}");
+        }
         assert!(says(&scaled, 512).is_empty() && says(&scaled, 513).contains("rope_scaling.factor"));
         let said = RopeScaling { original_max_position_embeddings: Some(128), ..linear };
         let scaled = ModelConfig { rope_scaling: Some(said), ..plain.clone() };
@@ -265,5 +338,42 @@ mod tests {
         assert!(says(&learned, 513).contains("learned vectors"));
         let alibi = ModelConfig { position_embedding: PositionEmbedding::Alibi, ..plain };
         assert_eq!(says(&alibi, usize::MAX), "");
+    }
+
+    #[test]
+    fn what_data_has_to_do_with_the_architecture_is_warned_of() {
+        let mut batch = Training {
+            micro_batch_size: 1,
+            global_batch_size: 8,
+            sequence_length: 512,
+            bf16: false,
+            recompute: crate::memory::Recompute::None,
+            gradient_buffers: 1,
+            threads: 1,
+        };
+        let mut data = Data { sources: 2, document_masking: false };
+        let mut sparse =
+            ModelConfig { moe: ModelConfig::of(ModelType::Mixtral).moe, ..ModelConfig::default() };
+        one(&training(&sparse, &batch, &data), "moe.balancing_scope = leaf");
+        assert_eq!(
+            training(&sparse, &Training { micro_batch_size: 2, ..batch }, &data),
+            Vec::<String>::new()
+        );
+        assert_eq!(training(&sparse, &batch, &Data { sources: 1, ..data }), Vec::<String>::new());
+        sparse.moe.as_mut().unwrap().balancing_scope = BalancingScope::GlobalBatch;
+        assert_eq!(training(&sparse, &batch, &data), Vec::<String>::new());
+
+        batch.sequence_length = LONG_LENGTH;
+        let nope = ModelConfig::default();
+        assert_eq!(training(&nope, &batch, &data), Vec::<String>::new());
+        let mut rope = nope;
+        rope.set_no_rope_layer_interval(0);
+        one(&training(&rope, &batch, &data), "no_rope_layer_interval");
+        assert_eq!(
+            training(&rope, &Training { sequence_length: 4096, ..batch }, &data),
+            Vec::<String>::new()
+        );
+        data.document_masking = true;
+        assert_eq!(training(&rope, &batch, &data), Vec::<String>::new());
     }
 }

@@ -199,7 +199,8 @@ impl Shards {
             let predicts_further =
                 further(name, config).is_some_and(|projection| stored.contains_key(&projection));
             if !copied && !predicts_further && !name.ends_with(".rotary_emb.inv_freq") {
-                strange.push(format!("`{name}`"));
+                // Files are hostile: a name may be of any length and hold anything.
+                strange.push(format!("`{}`", name.chars().take(100).collect::<String>().escape_debug()));
             }
         }
         let (count, more) = (strange.len(), if strange.len() > NAMED { ", …" } else { "" });

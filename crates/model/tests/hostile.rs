@@ -119,6 +119,9 @@ fn tensors_that_the_configuration_does_not_explain_are_refused() {
     );
     let text = error(changed("llama", none.clone(), Some(("model.norm.bias", &[1], &[0.0]))).path());
     assert!(text.contains("without 1 of the tensors (`model.norm.bias`)"), "{text}");
+    let strange = format!("a\n{}", "b".repeat(1 << 16));
+    let text = error(changed("llama", none, Some((&strange, &[1], &[0.0]))).path());
+    assert!(text.contains("(`a\\nb") && text.len() < 500, "{text}");
 }
 
 #[test]

@@ -138,6 +138,8 @@ choices! {
         Gelu = "gelu",
         /// The same with Φ by a tanh.
         GeluTanh = "gelu_pytorch_tanh",
+        /// max(0, x).
+        Relu = "relu",
         /// max(0, x)².
         Relu2 = "relu2",
     }

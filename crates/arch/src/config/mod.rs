@@ -208,7 +208,8 @@ smolt_run::recipe! {
         pub balancing: Balancing = Balancing::AuxLoss,
         /// Whose shares the auxiliary loss looks at.
         pub balancing_scope: BalancingScope = BalancingScope::Leaf,
-        /// Weight of the auxiliary loss.
+        /// Weight of the auxiliary loss E·Σ f·P. Evenly used experts give num_experts_per_tok, because f counts rows per
+        /// token, as in transformers; DeepSeek divides f by num_experts_per_tok, so its α is this times that.
         pub router_aux_loss_coef: f64 = 0.001,
         /// Weight of the mean of log²Σe^logit of routers.
         pub router_z_loss_coef: f64 = 0.0,

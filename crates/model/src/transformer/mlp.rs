@@ -60,6 +60,7 @@ impl Transformer {
             (Act::Silu, None) => Activation::Silu,
             (Act::Gelu, None) => Activation::Gelu,
             (Act::GeluTanh, None) => Activation::GeluTanh,
+            (Act::Relu, None) => Activation::Relu,
             (Act::Relu2, None) => Activation::Relu2,
         }
     }

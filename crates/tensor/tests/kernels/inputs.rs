@@ -9,10 +9,11 @@ use smolt_tensor::ops::moe_route::{Gate, Groups, Routing};
 use smolt_tensor::simd::Elem;
 
 /// All that gate.
-pub(crate) const ACTIVATIONS: [Activation; 5] = [
+pub(crate) const ACTIVATIONS: [Activation; 6] = [
     Activation::Silu,
     Activation::GeluTanh,
     Activation::Gelu,
+    Activation::Relu,
     Activation::Relu2,
     Activation::Clamped { limit: 0.5 },
 ];

@@ -137,7 +137,10 @@ fn rows<E: Elem>() {
 
         for act in ACTIVATIONS {
             // Infinity is clamped, and no gate where it is negative and the others' limit is zero; NaN is neither.
-            let clamps = matches!(act, Activation::Clamped { .. } | Activation::Relu2 | Activation::Gelu);
+            let clamps = matches!(
+                act,
+                Activation::Clamped { .. } | Activation::Relu | Activation::Relu2 | Activation::Gelu
+            );
             for gate in [true, false].into_iter().filter(|_| bad.is_nan() || !clamps) {
                 let place = row * 2 * d + if gate { at } else { d + at };
                 let gate_up = with(noise::<E>(4, 2 * n * d), place, bad);

@@ -3,7 +3,7 @@
 use crate::recipe::{HeldOut, Train};
 use crate::validate::Domain;
 use serde_json::{Value, json};
-use smolt_arch::ModelConfig;
+use smolt_arch::{ModelConfig, lint};
 use smolt_data::batch::{Layout, Loader, Source};
 use smolt_data::shard::Shard;
 use smolt_run::error::Failure;
@@ -13,11 +13,8 @@ use std::path::Path;
 /// How samples are laid out for the model.
 pub(super) fn layout(recipe: &Train, config: &ModelConfig) -> Result<Layout, Failure> {
     let t = &recipe.train;
-    if t.sequence_length > config.max_position_embeddings {
-        return Err(Failure::bad_input(format!(
-            "train.sequence_length ({}) exceeds the model's max_position_embeddings ({})",
-            t.sequence_length, config.max_position_embeddings
-        )));
+    if let Some(reason) = lint::out_of_range(config, t.sequence_length) {
+        return Err(Failure::bad_input(format!("train.sequence_length: {reason}")));
     }
     Ok(Layout {
         sequence_length: t.sequence_length,
@@ -79,4 +76,44 @@ pub(super) fn consumption(loader: &Loader, next_sample: u64) -> Value {
         "sources": plan.sources.iter().map(source).collect::<Vec<_>>(),
         "against_weights": loader.mixture().unevenness(next_sample),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use smolt_arch::config::PositionEmbedding;
+    use smolt_run::recipe::Document;
+
+    #[test]
+    fn sequences_are_as_long_as_positions_reach() {
+        let text = r#"
+            [model]
+            [data]
+            tokenizer = "tokenizer"
+            sources = [{ name = "web", path = "web.ds" }]
+            [train]
+            train_steps = 1
+            sequence_length = 600
+            global_batch_size = 1
+            micro_batch_size = 1
+            "#;
+        let recipe: Train = Document::parse("r.toml", text.as_bytes()).unwrap().read().unwrap();
+        for position_embedding in [
+            PositionEmbedding::Rope,
+            PositionEmbedding::Learned,
+            PositionEmbedding::Alibi,
+            PositionEmbedding::None,
+        ] {
+            let config = ModelConfig { position_embedding, ..ModelConfig::default() };
+            let planned = lint::out_of_range(&config, 600);
+            let trained = layout(&recipe, &config).err().map(|error| error.to_string());
+            assert_eq!(
+                trained.is_some(),
+                planned.is_some(),
+                "{position_embedding}: what plans say, training does"
+            );
+            let said = trained.is_none_or(|text| text.contains("max_position_embeddings = 512"));
+            assert!(said, "{position_embedding}");
+        }
+    }
 }

@@ -48,6 +48,8 @@ pub(crate) struct Args {
 struct Planned {
     config: ModelConfig,
     training: Training,
+    /// Of a recipe: a folder does not say what it was trained on.
+    data: Option<lint::Data>,
     tensor_parallel: usize,
 }
 
@@ -75,6 +77,10 @@ fn of_recipe(args: &Args, isa: Isa) -> Result<Planned, Failure> {
     Ok(Planned {
         config,
         training: recipe.memory(args.device.threads())?,
+        data: Some(lint::Data {
+            sources: recipe.data.sources.len(),
+            document_masking: recipe.data.intra_document_masking,
+        }),
         tensor_parallel: args.tensor_parallel.into(),
     })
 }
@@ -90,7 +96,7 @@ fn of_folder(args: &Args, isa: Isa) -> Result<Planned, Failure> {
         gradient_buffers: 1,
         threads: args.device.threads(),
     };
-    Ok(Planned { config, training, tensor_parallel: args.tensor_parallel.into() })
+    Ok(Planned { config, training, data: None, tensor_parallel: args.tensor_parallel.into() })
 }
 
 /// A context, and the bytes of its cache and of all that a token decoded behind it reads.
@@ -132,7 +138,8 @@ impl Planned {
         let attention = lint::attention(&self.config, self.training.sequence_length);
         let shape = lint::shape(&self.config).into_iter().chain(attention);
         let parallel = lint::tensor_parallel(&self.config, self.tensor_parallel);
-        shape.chain(parallel).chain(count::embedding_warning(&self.config)).collect()
+        let data = self.data.iter().flat_map(|data| lint::training(&self.config, &self.training, data));
+        shape.chain(parallel).chain(data).chain(count::embedding_warning(&self.config)).collect()
     }
 
     /// Share of the embedding, and of embedding and head if they were not one matrix.

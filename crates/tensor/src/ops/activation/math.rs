@@ -147,13 +147,30 @@ impl Shape for Gelu {
             let (tail, density) = Self::tail::<S>(x);
             let size = S::max(S::sub(zero, x), x);
             let value = S::sub(S::max(zero, x), S::mul(size, tail));
-            // 1 right of zero and 0 left of it; between, where it is neither, Φ is ½ from both sides.
-            let right = S::min(one, S::max(zero, S::mul(x, S::splat(STEEP))));
+            // Between, where it is neither, Φ is ½ from both sides.
+            let right = right_of_zero::<S>(x);
             let below = S::fma(right, S::fma(tail, S::splat(-2.0), one), tail);
             // Φ(x) + x·φ(x); φ is 0 long before ±20.
             let slope = S::mul(clamp::<S>(x, 20.0), S::splat(0.398_942_3));
             (value, S::fma(slope, density, below))
         }
+    }
+}
+
+/// max(x, 0), whose slope at 0 is 0, as PyTorch has it.
+pub(crate) struct Relu;
+
+impl Shape for Relu {
+    #[inline(always)]
+    unsafe fn value<S: Simd>(x: S::V) -> S::V {
+        // SAFETY: the caller's promise.
+        unsafe { S::max(S::splat(0.0), x) }
+    }
+
+    #[inline(always)]
+    unsafe fn value_and_slope<S: Simd>(x: S::V) -> (S::V, S::V) {
+        // SAFETY: the caller's promise.
+        unsafe { (S::max(S::splat(0.0), x), right_of_zero::<S>(x)) }
     }
 }
 
@@ -229,6 +246,13 @@ impl Shape for Clamped {
 unsafe fn clamp<S: Simd>(x: S::V, limit: f32) -> S::V {
     // SAFETY: the caller's promise.
     unsafe { S::max(S::splat(-limit), S::min(S::splat(limit), x)) }
+}
+
+/// 1 right of zero and 0 at and left of it; between for positive numbers below 1e-30.
+#[inline(always)]
+unsafe fn right_of_zero<S: Simd>(x: S::V) -> S::V {
+    // SAFETY: the caller's promise.
+    unsafe { S::min(S::splat(1.0), S::max(S::splat(0.0), S::mul(x, S::splat(STEEP)))) }
 }
 
 /// 1 where a = b, 0 where they differ by something that is not denormal.

@@ -32,6 +32,8 @@ pub enum Activation {
     GeluTanh,
     /// x·Φ(x), Φ the normal distribution (Hendrycks & Gimpel, 2016).
     Gelu,
+    /// max(x, 0).
+    Relu,
     /// max(x, 0)² (So et al., Primer, 2021).
     Relu2,
     /// gpt-oss: `g·σ(1.702·g)·(u + 1)` with g = min(gate, limit) and u = up within ±limit. Only gated.
@@ -56,6 +58,10 @@ macro_rules! with_shape {
             }
             Activation::Gelu => {
                 type $A = math::Gelu;
+                $body
+            }
+            Activation::Relu => {
+                type $A = math::Relu;
                 $body
             }
             Activation::Relu2 => {

@@ -40,6 +40,7 @@ pub(super) fn value_and_slope(act: Activation, x: f64) -> (f64, f64) {
             let below = (1.0 + erf(x / 2f64.sqrt())) / 2.0;
             (x * below, below + x * (-x * x / 2.0).exp() / (2.0 * PI).sqrt())
         }
+        Activation::Relu => (x.max(0.0), f64::from(u8::from(x > 0.0))),
         Activation::Relu2 => (x.max(0.0).powi(2), 2.0 * x.max(0.0)),
         Activation::Clamped { .. } => {
             let s = sigmoid(1.702 * x);

@@ -5,7 +5,8 @@ use crate::ops::testing::{assert_slope, dot, on_every_cpu, random, stored, toler
 use crate::simd::Elem;
 use half::bf16;
 
-const PLAIN: [Activation; 4] = [Activation::Silu, Activation::GeluTanh, Activation::Gelu, Activation::Relu2];
+const PLAIN: [Activation; 5] =
+    [Activation::Silu, Activation::GeluTanh, Activation::Gelu, Activation::Relu, Activation::Relu2];
 
 const CLAMPED: Activation = Activation::Clamped { limit: 7.0 };
 
