@@ -68,6 +68,12 @@ pub enum Error {
         /// The vocabulary.
         vocab_size: usize,
     },
+    /// Logits that are no numbers: whatever is chosen by them is no choice of the model's.
+    #[error("what the model predicts is not a number; its weights are damaged or it diverged")]
+    NotANumber {
+        /// After which prompt, counted from 0.
+        prompt: usize,
+    },
     /// A continuation of nothing.
     #[error(
         "question {question} has an empty prompt, which predicts nothing; begin it with the tokenizer's bos or eos token"
@@ -96,7 +102,8 @@ pub struct Decoder<'m> {
 }
 
 impl<'m> Decoder<'m> {
-    /// Room for `slots` sequences of up to `capacity` tokens, at least one of each and at most the model's own limit.
+    /// Room for `slots` sequences of up to `capacity` tokens, at least one of each and at most what the model has positions
+    /// for.
     pub fn new(
         cpu: &'m Cpu,
         model: &'m Transformer,
@@ -106,7 +113,7 @@ impl<'m> Decoder<'m> {
         capacity: usize,
     ) -> Decoder<'m> {
         let c = model.config();
-        let (slots, capacity) = (slots.max(1), capacity.min(c.max_position_embeddings).max(1));
+        let (slots, capacity) = (slots.max(1), capacity.min(c.longest_sequence()).max(1));
         let cache = model.cache(slots, capacity);
         Decoder {
             cpu,

@@ -83,17 +83,15 @@ impl Active {
 /// share, unless [`Decoder::reuse`] says otherwise.
 ///
 /// # Errors
-/// A prompt that is empty is answered with nothing; one that leaves no room for `max_tokens` is an error.
+/// A prompt that is empty is answered with nothing; one that leaves no room for `max_tokens` is an error, and so are logits
+/// that are not numbers.
 pub fn generate(
     decoder: &mut Decoder<'_>,
     prompts: &[Vec<u32>],
     settings: &Settings,
     mut on_said: impl FnMut(usize, Said) -> ControlFlow<()>,
 ) -> Result<Vec<Generation>, Error> {
-    let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
-    if longest + settings.max_tokens > decoder.capacity() + 1 {
-        return Err(Error::TooLong { needed: longest + settings.max_tokens, capacity: decoder.capacity() });
-    }
+    check_room(decoder, prompts, settings.max_tokens)?;
     let mut answers = vec![Generation::default(); prompts.len()];
     let (asked, silent): (Vec<usize>, Vec<usize>) =
         (0..prompts.len()).partition(|&i| !prompts[i].is_empty() && settings.max_tokens > 0);
@@ -104,22 +102,23 @@ pub fn generate(
     let mut free: Vec<u32> = (0..decoder.slots() as u32).collect();
     let mut active: Vec<Active> = Vec::new();
     let streams = streams(prompts, settings.seed);
+    let mut broken: Option<usize> = None;
     loop {
         start(&mut queue, decoder, (prompts, &streams), &mut free, &mut active);
         if active.is_empty() {
             return Ok(answers);
         }
-        let (mut rows, mut owner) = (Vec::new(), Vec::new());
-        for (a, sequence) in active.iter_mut().enumerate() {
-            rows.extend(sequence.rows());
-            owner.resize(rows.len(), a);
-        }
+        let (rows, owner) = pending(&mut active);
         // Prompts by wide passes, which let others have what they hold; a few tokens by narrow ones, which are faster.
         let wide = active.iter().any(|sequence| !sequence.begun);
         decoder.feed_by(&rows, wide, |row, logits| {
             let sequence = &mut active[owner[row]];
             sequence.begun = true;
             let token = settings.sampling.choose(logits, &mut sequence.stream);
+            if !is_choice(token, logits) {
+                broken.get_or_insert(sequence.prompt);
+                return;
+            }
             let answer = &mut answers[sequence.prompt];
             if settings.stop.contains(&token) {
                 answer.finish = Finish::Stop;
@@ -132,6 +131,9 @@ pub fn generate(
                 sequence.pending.push(token);
             }
         })?;
+        if let Some(prompt) = broken {
+            return Err(Error::NotANumber { prompt });
+        }
         active.retain(|sequence| {
             let live = !sequence.pending.is_empty();
             if !live {
@@ -141,6 +143,28 @@ pub fn generate(
             live
         });
     }
+}
+
+/// The rows of all sequences, and which sequence each belongs to.
+fn pending(active: &mut [Active]) -> (Vec<Row>, Vec<usize>) {
+    let (mut rows, mut owner) = (Vec::new(), Vec::new());
+    for (a, sequence) in active.iter_mut().enumerate() {
+        rows.extend(sequence.rows());
+        owner.resize(rows.len(), a);
+    }
+    (rows, owner)
+}
+
+/// Refuses prompts that leave no room for an answer.
+fn check_room(decoder: &Decoder<'_>, prompts: &[Vec<u32>], max_tokens: usize) -> Result<(), Error> {
+    let needed = prompts.iter().map(Vec::len).max().unwrap_or(0) + max_tokens;
+    let capacity = decoder.capacity();
+    if needed > capacity + 1 { Err(Error::TooLong { needed, capacity }) } else { Ok(()) }
+}
+
+/// Whether a token was chosen by numbers: among NaNs any is as good as another.
+fn is_choice(token: u32, logits: &[f32]) -> bool {
+    logits[token as usize].is_finite() && !logits.iter().any(|logit| logit.is_nan())
 }
 
 /// What each prompt draws from.

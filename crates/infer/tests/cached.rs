@@ -6,7 +6,8 @@
 mod common;
 
 use common::{Fixture, Rows, golden, max_error, some_ids, toys};
-use smolt_arch::ModelConfig;
+use smolt_arch::config::PositionEmbedding;
+use smolt_arch::{ModelConfig, ModelType};
 use smolt_infer::decoder::{Error, MAX_ROWS};
 use smolt_infer::sampling::Sampling;
 use smolt_infer::{Decoder, Finish, Reuse, Row, Said, Settings, generate};
@@ -34,7 +35,53 @@ fn random_model(positions: usize) -> Loaded {
 }
 
 fn decoder<'m>(cpu: &'m Cpu, loaded: &'m Loaded, slots: usize) -> Decoder<'m> {
-    Decoder::new(cpu, &loaded.model, &loaded.weights, Precision::Fp32, slots, usize::MAX)
+    Decoder::new(
+        cpu,
+        &loaded.model,
+        &loaded.weights,
+        Precision::Fp32,
+        slots,
+        loaded.model.config().max_position_embeddings,
+    )
+}
+
+#[test]
+fn only_tables_of_positions_limit_a_sequence() {
+    let cpu = Cpu::new(1).unwrap();
+    let room = |position_embedding: PositionEmbedding| {
+        let rope = random_model(8).model.config().clone();
+        let config = ModelConfig {
+            position_embedding,
+            no_rope_layers: vec![1; rope.num_hidden_layers],
+            model_type: ModelType::Smolt,
+            ..rope
+        };
+        let loaded = Loaded::fresh(config, 4);
+        let (model, weights) = (&loaded.model, &loaded.weights);
+        let mut decoder = Decoder::new(&cpu, model, weights, Precision::Fp32, 1, 40);
+        let ids = some_ids(1, decoder.capacity(), 101);
+        assert!(feed(&mut decoder, &rows(0, 0, &ids)).iter().all(|logit| logit.is_finite()));
+        decoder.capacity()
+    };
+    assert_eq!((room(PositionEmbedding::Rope), room(PositionEmbedding::Learned)), (8, 8));
+    assert_eq!((room(PositionEmbedding::Alibi), room(PositionEmbedding::None)), (40, 40));
+}
+
+/// What a model that diverged writes is nothing of its own.
+#[test]
+fn logits_that_are_not_numbers_are_told() {
+    let cpu = Cpu::new(1).unwrap();
+    let mut loaded = random_model(16);
+    let sampled = Sampling { temperature: 1.0, ..Sampling::default() };
+    // The last value is the final norm's, or a part of one token's row of the head.
+    *loaded.weights.last_mut().unwrap() = f32::NAN;
+    for sampling in [Sampling::default(), sampled] {
+        let settings = Settings { max_tokens: 4, stop: Vec::new(), sampling, seed: 0 };
+        let prompts = [vec![], vec![1, 2]];
+        let told =
+            generate(&mut decoder(&cpu, &loaded, 2), &prompts, &settings, |_, _| ControlFlow::Continue(()));
+        assert_eq!(told.unwrap_err(), Error::NotANumber { prompt: 1 });
+    }
 }
 
 /// Rows of `tokens` in `slot` from `position` on, all wanted.

@@ -35,7 +35,14 @@ fn random_model(positions: usize) -> Loaded {
 }
 
 fn decoder<'m>(cpu: &'m Cpu, loaded: &'m Loaded, precision: Precision, slots: usize) -> Decoder<'m> {
-    Decoder::new(cpu, &loaded.model, &loaded.weights, precision, slots, usize::MAX)
+    Decoder::new(
+        cpu,
+        &loaded.model,
+        &loaded.weights,
+        precision,
+        slots,
+        loaded.model.config().max_position_embeddings,
+    )
 }
 
 /// ln P of each token after the first, from the pass that training uses.

@@ -75,7 +75,11 @@ impl Loaded {
 
     /// Loads `dir`, every tensor checked against the configuration.
     pub fn load(dir: &Path) -> Result<Loaded, Error> {
-        let config = ModelConfig::load(&dir.join("config.json"))?;
+        Loaded::load_as(dir, ModelConfig::load(&dir.join("config.json"))?)
+    }
+
+    /// Loads the weights of `dir` into a model of another configuration, every tensor checked against it.
+    pub fn load_as(dir: &Path, config: ModelConfig) -> Result<Loaded, Error> {
         let shards = Shards::open(dir)?;
         // Every tensor first, so that a configuration that lies cannot make us allocate more than the files hold.
         for tensor in groups(&config).iter().flat_map(|group| &group.tensors) {

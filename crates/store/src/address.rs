@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
 use crate::Error;
+use crate::error::without_login;
 
 /// Where a file or folder is: a local path, `hf://[datasets/|spaces/]OWNER/NAME[@REVISION]/PATH`, `s3://BUCKET/KEY`,
 /// `gs://BUCKET/KEY` or an `http(s)://` URL.
@@ -187,7 +188,7 @@ fn bucket(cloud: Cloud, rest: &str) -> Result<BucketPath, String> {
     let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
     let fits = |letter: char| letter.is_ascii_alphanumeric() || "-._".contains(letter);
     if bucket.is_empty() || !bucket.chars().all(fits) || bucket.starts_with('.') {
-        return Err(format!("{bucket:?} is not the name of a bucket"));
+        return Err(format!("{:?} is not the name of a bucket", without_login(bucket)));
     }
     Ok(BucketPath { cloud, bucket: bucket.to_owned(), key: folder_path(key)? })
 }
@@ -359,6 +360,21 @@ mod tests {
             let error = bad.parse::<Address>().unwrap_err().to_string();
             assert!(error.contains("is not an address") && !error.contains('\n'), "{bad:?}: {error}");
         }
+    }
+
+    #[test]
+    fn a_password_is_not_told() {
+        for bad in [
+            "https://me:secret@h/x",
+            "http://me:secret@h",
+            "HTTPS://secret@h?x",
+            "s3://me:secret@b/k",
+            "ftp://me:secret@h/x",
+        ] {
+            let error = bad.parse::<Address>().unwrap_err().to_string();
+            assert!(!error.contains("secret") && error.contains("…@"), "{error}");
+        }
+        assert_eq!(without_login("hf://o/n@main/x@y"), "hf://o/n@main/x@y", "a revision");
     }
 
     #[test]

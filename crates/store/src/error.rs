@@ -15,7 +15,7 @@ pub enum Error {
     /// Text that is no address, or one that would leave its folder.
     #[error("{address:?} is not an address: {problem}")]
     Address {
-        /// As it was written.
+        /// As it was written, but for a login.
         address: String,
         /// What is wrong and how to repair it.
         problem: String,
@@ -100,9 +100,19 @@ impl fmt::Display for Remote {
     }
 }
 
+/// A text that may be an address as it may be printed anywhere: without user and password before its host.
+pub fn without_login(text: &str) -> String {
+    let start = text.find("://").map_or(0, |at| at + 3);
+    let host = text[start..].split(['/', '?', '#']).next().unwrap_or_default();
+    match host.rfind('@') {
+        Some(at) => format!("{}…{}", &text[..start], &text[start + at..]),
+        None => text.to_owned(),
+    }
+}
+
 impl Error {
     pub(crate) fn address(address: &str, problem: impl Into<String>) -> Self {
-        Self::Address { address: address.to_owned(), problem: problem.into() }
+        Self::Address { address: without_login(address), problem: problem.into() }
     }
 
     pub(crate) fn remote(

@@ -15,7 +15,7 @@ mod store;
 mod writer;
 
 pub use address::Address;
-pub use error::{Error, Remote, Why};
+pub use error::{Error, Remote, Why, without_login};
 pub use read_at::ReadAt;
 pub use settings::{Environment, Settings};
 pub use store::{Entry, Store};

@@ -54,6 +54,15 @@ impl ModelConfig {
         self.moe.as_ref().is_some_and(|moe| !moe.dense_layers.contains(&layer))
     }
 
+    /// The longest sequence that there are positions for: what the model was trained on need not be all where it has no table
+    /// of them.
+    pub fn longest_sequence(&self) -> usize {
+        match self.position_embedding {
+            PositionEmbedding::Rope | PositionEmbedding::Learned => self.max_position_embeddings,
+            PositionEmbedding::Alibi | PositionEmbedding::None => usize::MAX,
+        }
+    }
+
     /// Features that turn in each head.
     pub fn rotary_dim(&self) -> usize {
         match &self.latent {

@@ -168,6 +168,35 @@ fn nothing_else(field: &str, table: &Map<String, Value>) -> Result<Option<RopeSc
     }
 }
 
+impl ModelConfig {
+    /// This model with its RoPE stretched as a `rope_scaling` of `config.json` says (spec POS-06), for sequences of `factor`
+    /// times the original length: what it was trained on, where the table does not say it.
+    ///
+    /// # Errors
+    /// What `config.json` could not say either.
+    pub fn stretched(mut self, scaling: &str) -> Result<ModelConfig> {
+        const FIELD: &str = "rope_scaling";
+        let broken = |e: serde_json::Error| FieldError::new(FIELD, format!("is not a JSON object: {e}"));
+        let table: Map<String, Value> = serde_json::from_str(scaling).map_err(broken)?;
+        let mut theta = None;
+        let Some(mut scaling) = read_table(FIELD, table, &mut theta, &mut self)? else {
+            return Err(FieldError::new(FIELD, "stretches nothing: give it a rope_type and a factor"));
+        };
+        if let Some(theta) = theta {
+            self.rope_theta = parse("rope_theta", theta)?;
+        }
+        let before = self.rope_scaling.take().and_then(|scaling| scaling.original_max_position_embeddings);
+        let trained = before.unwrap_or(self.max_position_embeddings);
+        let original = scaling.original_max_position_embeddings.unwrap_or(trained);
+        if scaling.rope_type != RopeType::Linear {
+            scaling.original_max_position_embeddings = Some(original);
+        }
+        self.max_position_embeddings = (scaling.factor * original as f64) as usize;
+        self.rope_scaling = Some(scaling);
+        self.validate().map(|()| self)
+    }
+}
+
 /// `rope_parameters`, `rope_theta`, `rope_scaling` and, where a type has it, the local base.
 pub(super) fn write(c: &ModelConfig, put: &mut impl FnMut(&str, Value)) {
     let scaling = match &c.rope_scaling {

@@ -30,6 +30,31 @@ fn published_smollm3_is_read() {
 }
 
 #[test]
+fn rope_is_stretched_as_the_file_could_have_said() {
+    let config = read(&smollm3()).unwrap();
+    let mut file = smollm3();
+    file["rope_scaling"] =
+        json!({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 65536});
+    file["max_position_embeddings"] = json!(4 * 65536);
+    let yarn = config.clone().stretched(r#"{"rope_type": "yarn", "factor": 4.0}"#).unwrap();
+    assert_eq!(yarn, read(&file).unwrap());
+    let again = yarn.stretched(r#"{"type": "linear", "factor": 2}"#).unwrap();
+    assert_eq!(again.max_position_embeddings, 2 * 65536, "of the original length, not of the stretched one");
+    for (scaling, says) in [
+        ("4", "`rope_scaling` is not a JSON object"),
+        ("{}", "`rope_scaling` stretches nothing"),
+        (r#"{"rope_type": "yarn"}"#, "`rope_scaling.factor` is missing"),
+        (r#"{"rope_type": "yarn", "factor": 0.5}"#, "`rope_scaling.factor` must be between"),
+        (r#"{"rope_type": "yarn", "factor": 1e5}"#, "`max_position_embeddings`"),
+        (r#"{"rope_type": "dynamic", "factor": 2}"#, "`rope_scaling.rope_type`"),
+        (r#"{"rope_type": "yarn", "factor": 2, "colour": 1}"#, "colour"),
+    ] {
+        let error = config.clone().stretched(scaling).unwrap_err().to_string();
+        assert!(error.contains(says), "{scaling}: {error}");
+    }
+}
+
+#[test]
 fn both_rope_spellings_mean_the_same_and_are_written() {
     let old = read(&smollm3()).unwrap();
     let mut new = smollm3();
