@@ -28,6 +28,7 @@ pub struct Analysis {
     /// Another segmenter's sentences of each line that is asked for, next last.
     given_sentences: Option<Vec<usize>>,
     tables: Tables,
+    found: Vec<u32>,
 }
 
 impl Analysis {
@@ -64,6 +65,17 @@ impl Analysis {
     /// Room to look for repeats.
     pub(crate) fn tables(&mut self) -> &mut Tables {
         &mut self.tables
+    }
+
+    /// Notes that the step at work found a thing of its own in this document, such as an item of an evaluation set: counted
+    /// over all documents, then told to [`crate::Step::report`].
+    pub fn found(&mut self, thing: u32) {
+        self.found.push(thing);
+    }
+
+    /// What was noted since the last call.
+    pub fn take_found(&mut self) -> impl Iterator<Item = u32> + '_ {
+        self.found.drain(..)
     }
 
     fn find_words(&mut self, text: &str) {

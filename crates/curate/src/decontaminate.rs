@@ -15,13 +15,14 @@ mod words;
 
 use std::cell::RefCell;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use smolt_data::document::Document;
 use smolt_run::error::{Exit, ExitKind};
 
 use crate::analysis::Analysis;
+use crate::engine::StepTally;
 use crate::step::{Rejection, Step, Verdict};
 use index::Hit;
 pub use index::{Benchmark, Index, fuzz_evaluation_set};
@@ -80,7 +81,7 @@ pub enum DecontaminateError {
     #[error("decontamination: {0}")]
     Settings(String),
     /// The index outgrows its budget.
-    #[error("decontamination: the n-grams of the evaluation sets need more than {0} bytes; raise --memory")]
+    #[error("decontamination: the n-grams of the evaluation sets need more than {0} bytes; raise memory_mib")]
     Memory(u64),
 }
 
@@ -93,15 +94,10 @@ impl ExitKind for DecontaminateError {
     }
 }
 
-/// The step, with its index and its counters.
+/// The step, with its index.
 pub struct Decontaminate {
     settings: DecontaminateSettings,
     index: Index,
-    documents: AtomicU64,
-    rejected: AtomicU64,
-    trimmed: AtomicU64,
-    /// Documents with a hit, for each item.
-    hits: Vec<AtomicU64>,
 }
 
 thread_local! {
@@ -116,24 +112,14 @@ impl Decontaminate {
         memory: u64,
     ) -> Result<Self, DecontaminateError> {
         let index = Index::build(benchmarks, settings.n, settings.min_words, memory)?;
-        let hits = (0..index.items()).map(|_| AtomicU64::new(0)).collect();
-        Ok(Self {
-            settings,
-            index,
-            documents: AtomicU64::new(0),
-            rejected: AtomicU64::new(0),
-            trimmed: AtomicU64::new(0),
-            hits,
-        })
+        Ok(Self { settings, index })
     }
 
-    /// What was found by this process so far. Sums do not depend on the order of the documents.
-    pub fn report(&self) -> DecontaminationReport {
-        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let hits: Vec<_> = self.hits.iter().map(load).collect();
-        let mut report = self.index.report(&hits);
-        (report.n, report.documents) = (self.settings.n, load(&self.documents));
-        (report.rejected, report.trimmed) = (load(&self.rejected), load(&self.trimmed));
+    /// What was found, from what was counted over all documents.
+    pub fn summary(&self, tally: &StepTally) -> DecontaminationReport {
+        let mut report = self.index.report(&tally.found);
+        (report.n, report.documents) = (self.settings.n, tally.seen.documents);
+        (report.rejected, report.trimmed) = (tally.rejected.documents, tally.changed.documents);
         report
     }
 
@@ -159,7 +145,6 @@ impl Decontaminate {
 
 impl Step for Decontaminate {
     fn apply(&self, document: &mut Document, analysis: &mut Analysis) -> Verdict {
-        self.documents.fetch_add(1, Ordering::Relaxed);
         WORDS.with_borrow_mut(|words| {
             words.find(&document.text);
             let hits = self.index.hits(words);
@@ -167,22 +152,22 @@ impl Step for Decontaminate {
                 return Verdict::Keep;
             }
             let (detail, items) = self.describe(&hits);
-            for item in items {
-                self.hits[item as usize].fetch_add(1, Ordering::Relaxed);
-            }
+            items.into_iter().for_each(|item| analysis.found(item));
             if self.settings.action == Action::Trim {
                 let left = without_lines(&document.text, &hits, words);
                 words.find(&left);
                 if words.len() >= self.settings.min_left_words as usize {
-                    self.trimmed.fetch_add(1, Ordering::Relaxed);
                     document.text = left;
                     analysis.text_changed();
                     return Verdict::Keep;
                 }
             }
-            self.rejected.fetch_add(1, Ordering::Relaxed);
             Verdict::Reject(Rejection { reason: "contaminated", detail })
         })
+    }
+
+    fn report(&self, tally: &StepTally) -> Option<Value> {
+        Some(json!(self.summary(tally)))
     }
 }
 

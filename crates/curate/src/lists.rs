@@ -111,9 +111,10 @@ impl Strings {
         &self.text[place.0 as usize..place.1 as usize]
     }
 
-    /// Whether `host` or a domain above it is listed: `example.org` also means `www.example.org`.
+    /// Whether `host` or a domain above it is listed: `example.org` also means `www.example.org`. A host too long for one is
+    /// not: each of its dots would be another look at all that follows.
     pub fn contains_domain(&self, host: &str) -> bool {
-        let mut rest = Some(host);
+        let mut rest = Some(host).filter(|host| host.len() <= MAX_HOST);
         while let Some(domain) = rest {
             if self.contains(domain) {
                 return true;
@@ -123,6 +124,9 @@ impl Strings {
         false
     }
 }
+
+/// The longest name of a host that is one, in bytes.
+pub const MAX_HOST: usize = 253;
 
 /// The host of a URL, in small letters, without user, port and final dot; empty when there is none.
 pub fn host(url: &str) -> String {
@@ -169,6 +173,8 @@ mod tests {
         assert_eq!(list.iter().collect::<Vec<_>>(), ["b.org", "a.com", "b.org", "\u{FFFD}.net", "c.io"]);
         assert!(list.contains_domain("www.b.org") && list.contains_domain("c.io"));
         assert!(!list.contains_domain("xb.org") && !list.contains_domain("org") && !list.contains_domain(""));
+        assert!(list.contains_domain(&("a.".repeat(124) + "b.org")));
+        assert!(!list.contains_domain(&("a.".repeat(125) + "b.org")), "longer than a host can be");
         let gone = Strings::load(&[dir.path().join("gone")], &[], str::to_owned);
         assert!(gone.err().unwrap().to_string().contains("gone"));
     }

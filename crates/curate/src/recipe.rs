@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use smolt_run::graph::is_plain_name;
 use smolt_run::recipe::{Document as Table, FormatVersion};
 use smolt_store::Address;
 
@@ -84,6 +85,42 @@ smolt_run::recipe! {
     }
 }
 
+/// The keys of a document that metadata cannot have, as they are its fields.
+const FIELDS: [&str; 4] = ["id", "text", "source", "url"];
+
+/// Whether this is a key that metadata can have.
+pub(crate) fn check_metadata_key(key: &str) -> Result<(), String> {
+    match FIELDS.contains(&key) {
+        true => {
+            Err(format!("metadata cannot have the key {key:?}, a field of every document; choose another"))
+        }
+        false => Ok(()),
+    }
+}
+
+impl Curation {
+    /// Names of sources are folders and rows of reports: plain, and each its own.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        for (number, source) in self.source.iter().enumerate() {
+            let name = &source.name;
+            if !is_plain_name(name) {
+                return Err(format!(
+                    "source {name:?}: a name has only letters, digits, `-`, `_` and `.`, and no `.` in front; rename it"
+                ));
+            }
+            if self.source[..number].iter().any(|other| other.name == *name) {
+                return Err(format!(
+                    "two sources are called {name:?}; rename one, or give one both `inputs`"
+                ));
+            }
+            for key in source.metadata.keys() {
+                check_metadata_key(key).map_err(|problem| format!("source {name}: {problem}"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// What paths in a recipe are relative to.
 #[derive(Clone, Debug)]
 pub struct Places {
@@ -107,6 +144,30 @@ impl Places {
         match setting.contains("://") {
             true => setting.parse(),
             false => Ok(Address::local(self.path(setting))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(sources: &str) -> Result<(), String> {
+        let text = format!("name = \"x\"\n{sources}");
+        Table::parse("x.toml", text.as_bytes()).unwrap().read::<Curation>().unwrap().check()
+    }
+
+    #[test]
+    fn sources_have_names_of_their_own_that_are_folders() {
+        let source = |name: &str| format!("[[source]]\nname = \"{name}\"\ninputs = [\"a\"]\n");
+        assert_eq!(check(&(source("web-1.0") + &source("books"))), Ok(()));
+        for bad in ["../../x", "/tmp/x", "a/b", "", ".tmp-x", "a b"] {
+            assert!(check(&source(bad)).unwrap_err().contains(&format!("{bad:?}")), "{bad}");
+        }
+        assert!(check(&(source("web") + &source("web"))).unwrap_err().contains("two sources"));
+        for field in FIELDS {
+            let error = check(&(source("web") + &format!("metadata = {{ {field} = \"x\" }}\n"))).unwrap_err();
+            assert!(error.contains(field) && error.contains("web"), "{error}");
         }
     }
 }

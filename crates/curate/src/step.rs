@@ -1,8 +1,10 @@
 //! What a step of curation is: it looks at one document, may change it, and keeps or rejects it.
 
+use serde_json::Value;
 use smolt_data::document::Document;
 
 use crate::analysis::Analysis;
+use crate::engine::StepTally;
 
 /// Why a document was left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,4 +42,9 @@ impl Verdict {
 pub trait Step: Send + Sync {
     /// Looks at a document. A step that changes `document.text` calls [`Analysis::text_changed`].
     fn apply(&self, document: &mut Document, analysis: &mut Analysis) -> Verdict;
+
+    /// What is worth telling, beside the counts, of all documents that the step was given.
+    fn report(&self, _: &StepTally) -> Option<Value> {
+        None
+    }
 }

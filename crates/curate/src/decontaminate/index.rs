@@ -1,5 +1,6 @@
 //! The index: sorted hashes of the evaluation sets' n-grams, behind a bitmap that turns nearly all other n-grams away.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -255,21 +256,17 @@ impl Index {
         }
     }
 
-    pub(super) fn items(&self) -> usize {
-        self.items.len()
-    }
-
     /// The benchmark and line of an item.
     pub(super) fn name(&self, item: u32) -> (&str, u64) {
         let (benchmark, line) = self.items[item as usize];
         (&self.benchmarks[benchmark as usize].name, line)
     }
 
-    /// A report with these numbers of documents for the items.
-    pub(super) fn report(&self, hits: &[u64]) -> DecontaminationReport {
+    /// A report with these numbers of documents by item.
+    pub(super) fn report(&self, hits: &BTreeMap<u32, u64>) -> DecontaminationReport {
         let mut benchmarks = self.benchmarks.clone();
-        for (&(benchmark, line), &documents) in self.items.iter().zip(hits) {
-            if documents > 0 {
+        for (&item, &documents) in hits {
+            if let Some(&(benchmark, line)) = self.items.get(item as usize) {
                 benchmarks[benchmark as usize].found.push(ItemReport { line, documents });
             }
         }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// One decontamination; several processes' reports are added up by [`DecontaminationReport::merge`].
+/// One decontamination, over all shards and ranks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecontaminationReport {
     /// Of this report.
@@ -43,21 +43,4 @@ pub struct ItemReport {
     pub line: u64,
     /// Documents that share words with it.
     pub documents: u64,
-}
-
-impl DecontaminationReport {
-    /// Adds another process's counts; both must come from the same settings and benchmarks.
-    pub fn merge(&mut self, other: &Self) {
-        self.documents += other.documents;
-        self.rejected += other.rejected;
-        self.trimmed += other.trimmed;
-        for (mine, theirs) in self.benchmarks.iter_mut().zip(&other.benchmarks) {
-            for item in &theirs.found {
-                match mine.found.binary_search_by_key(&item.line, |found| found.line) {
-                    Ok(at) => mine.found[at].documents += item.documents,
-                    Err(at) => mine.found.insert(at, *item),
-                }
-            }
-        }
-    }
 }

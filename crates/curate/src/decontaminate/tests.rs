@@ -1,29 +1,52 @@
 use super::*;
+use crate::engine::{Kind, Tally};
 
 const QUESTION: &str =
     "Natalia sold clips to forty eight of her friends in April and then sold half as many in May";
 const FILLER: &str =
     "This page has a lot to say about other things altogether and it goes on and on for quite a while.\n";
 
-fn step(settings: DecontaminateSettings, lines: &[&str], keys: &[&str]) -> Decontaminate {
+/// A step and what was counted of it, as a curation does.
+struct Counted {
+    step: Decontaminate,
+    tally: RefCell<Tally>,
+}
+
+impl Counted {
+    fn report(&self) -> DecontaminationReport {
+        self.step.summary(&self.tally.borrow().steps.get(&0).cloned().unwrap_or_default())
+    }
+}
+
+fn step(settings: DecontaminateSettings, lines: &[&str], keys: &[&str]) -> Counted {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("set.jsonl");
     std::fs::write(&path, lines.join("\n")).unwrap();
     let keys = keys.iter().map(|key| key.to_string()).collect();
-    Decontaminate::new(settings, &[Benchmark { name: "gsm8k".into(), path, keys }], 1 << 20).unwrap()
+    let benchmarks = [Benchmark { name: "gsm8k".into(), path, keys }];
+    Counted { step: Decontaminate::new(settings, &benchmarks, 1 << 20).unwrap(), tally: RefCell::default() }
 }
 
 fn with(n: u32) -> DecontaminateSettings {
     DecontaminateSettings { n, ..DecontaminateSettings::default() }
 }
 
-fn apply(step: &Decontaminate, text: &str) -> (Verdict, String) {
+fn apply(counted: &Counted, text: &str) -> (Verdict, String) {
     let mut document = Document { text: text.to_owned(), ..Document::default() };
-    let verdict = step.apply(&mut document, &mut Analysis::default());
+    let mut analysis = Analysis::default();
+    let verdict = counted.step.apply(&mut document, &mut analysis);
+    let mut tally = counted.tally.borrow_mut();
+    analysis.take_found().for_each(|item| tally.found(0, item));
+    let groups = tally.groups(&document, Kind::Short);
+    match &verdict {
+        Verdict::Keep => tally.keep(0, text.len(), document.text.len(), text != document.text),
+        Verdict::Reject(rejection) => tally.reject(0, text.len(), rejection, &groups),
+    }
+    drop(tally);
     (verdict, document.text)
 }
 
-fn rejects(step: &Decontaminate, text: &str) -> bool {
+fn rejects(step: &Counted, text: &str) -> bool {
     !apply(step, text).0.keeps()
 }
 
@@ -133,7 +156,7 @@ fn wrong_keys_settings_and_files_are_refused() {
     assert!(error(&line, &["question", "gold"], 13, 1 << 20).contains("\"gold\""));
     assert!(error(&line, &[], 13, 1 << 20).contains("no keys"));
     assert!(error(&line, &["question"], 1, 1 << 20).contains("n = 1"));
-    assert!(error(&line, &["question"], 13, 100).contains("--memory"));
+    assert!(error(&line, &["question"], 13, 100).contains("memory_mib"));
     assert!(error("[1]", &["question"], 13, 1 << 20).contains("set.jsonl:1"));
     assert!(error("{\"question\"", &["question"], 13, 1 << 20).contains("set.jsonl:1"));
 }
@@ -141,10 +164,9 @@ fn wrong_keys_settings_and_files_are_refused() {
 #[test]
 fn reports_of_processes_add_up() {
     let step = step(with(8), &[&item(QUESTION, "72")], &["question"]);
-    let empty = step.report();
     assert!(rejects(&step, QUESTION));
-    let mut sum = empty.clone();
-    sum.merge(&step.report());
-    sum.merge(&step.report());
+    let half = step.tally.borrow().clone();
+    step.tally.borrow_mut().join(half);
+    let sum = step.report();
     assert_eq!((sum.documents, sum.rejected, sum.benchmarks[0].found[0].documents), (2, 2, 2));
 }

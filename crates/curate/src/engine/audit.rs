@@ -55,7 +55,7 @@ pub struct Finding {
     pub read: u64,
     /// The share it rejected of the group, 0 to 1.
     pub share: f64,
-    /// The share it rejected of all other documents.
+    /// The share it rejected of all other documents of the sources that the step is for.
     pub share_of_others: f64,
 }
 
@@ -66,47 +66,76 @@ pub(super) fn report(
     tallies: Vec<Tally>,
     decisions: BTreeMap<String, serde_json::Value>,
 ) -> Report {
-    let steps: Vec<String> = chain.links.iter().map(|link| link.name.clone()).collect();
+    let findings = findings(curation, chain, &tallies);
     let mut total = Tally::default();
     let mut sources = BTreeMap::new();
-    let mut groups: Vec<(String, Group)> = Vec::new();
     for (source, mut tally) in curation.source.iter().zip(tallies) {
         total.join(tally.clone());
         tally.hosts.clear();
-        let rejected = tally.steps.iter().map(|(step, tally)| (*step, tally.rejected)).collect();
-        groups.push((format!("source {}", source.name), Group { read: tally.read, rejected }));
         sources.insert(source.name.clone(), tally);
     }
-    groups.extend(total.kinds.iter().map(|(kind, group)| (format!("kind {kind}"), group.clone())));
-    groups.extend(total.hosts.iter().map(|(host, group)| (format!("host {host}"), group.clone())));
-    let findings = findings(&steps, &total, &groups);
     keep_largest_losses(&mut total.hosts);
+    let steps = chain.links.iter().map(|link| link.name.clone()).collect();
     Report { format_version: 1, name: curation.name.clone(), steps, total, sources, decisions, findings }
 }
 
-fn findings(steps: &[String], total: &Tally, groups: &[(String, Group)]) -> Vec<Finding> {
+/// What was counted in some sources together.
+struct Seen {
+    is_for: Vec<bool>,
+    total: Tally,
+    groups: Vec<(String, Group)>,
+}
+
+/// Of each step, among the documents of the sources that it is for: the others tell nothing of it.
+fn findings(curation: &Curation, chain: &Chain, tallies: &[Tally]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (number, name) in steps.iter().enumerate() {
-        let Some(StepTally { rejected, .. }) = total.steps.get(&number) else { continue };
-        for (group, counts) in groups {
-            let taken = counts.rejected.get(&number).map_or(0, |amount| amount.documents);
-            let read = counts.read.documents;
-            let (others, others_taken) =
-                (total.read.documents.saturating_sub(read), rejected.documents.saturating_sub(taken));
-            if taken < FEWEST || others < FEWEST {
-                continue;
-            }
-            let (share, share_of_others) = (taken as f64 / read as f64, others_taken as f64 / others as f64);
-            let pooled = rejected.documents as f64 / total.read.documents as f64;
-            let error = (pooled * (1.0 - pooled) * (1.0 / read as f64 + 1.0 / others as f64)).sqrt();
-            let apart = share - share_of_others;
-            if share >= LARGE_SHARE && share >= TIMES_OTHERS * share_of_others && apart > Z * error {
-                let (step, group) = (name.clone(), group.clone());
-                findings.push(Finding { step, group, rejected: taken, read, share, share_of_others });
-            }
-        }
+    let mut before: Option<Seen> = None;
+    for (number, link) in chain.links.iter().enumerate() {
+        let is_for: Vec<bool> = (0..tallies.len()).map(|source| link.is_for(source)).collect();
+        // Steps in a row are mostly for the same sources.
+        let seen = before.take().filter(|seen| seen.is_for == is_for);
+        let seen = seen.unwrap_or_else(|| Seen::of(curation, tallies, is_for));
+        findings
+            .extend(seen.groups.iter().filter_map(|group| finding((number, &link.name), &seen.total, group)));
+        before = Some(seen);
     }
     findings
+}
+
+impl Seen {
+    fn of(curation: &Curation, tallies: &[Tally], is_for: Vec<bool>) -> Self {
+        let mut total = Tally::default();
+        let mut groups = Vec::new();
+        let sources = curation.source.iter().zip(tallies).zip(&is_for);
+        for ((source, tally), _) in sources.filter(|(_, is_for)| **is_for) {
+            total.join(tally.clone());
+            let rejected = tally.steps.iter().map(|(step, tally)| (*step, tally.rejected)).collect();
+            groups.push((format!("source {}", source.name), Group { read: tally.read, rejected }));
+        }
+        groups.extend(total.kinds.iter().map(|(kind, group)| (format!("kind {kind}"), group.clone())));
+        groups.extend(total.hosts.iter().map(|(host, group)| (format!("host {host}"), group.clone())));
+        Self { is_for, total, groups }
+    }
+}
+
+/// Whether a step took this group out of proportion.
+fn finding(step: (usize, &str), total: &Tally, (name, group): &(String, Group)) -> Option<Finding> {
+    let StepTally { rejected: all, .. } = total.steps.get(&step.0)?;
+    let rejected = group.rejected.get(&step.0).map_or(0, |amount| amount.documents);
+    let read = group.read.documents;
+    let (others, others_rejected) =
+        (total.read.documents.saturating_sub(read), all.documents.saturating_sub(rejected));
+    if rejected < FEWEST || others < FEWEST {
+        return None;
+    }
+    let (share, share_of_others) = (rejected as f64 / read as f64, others_rejected as f64 / others as f64);
+    let pooled = all.documents as f64 / total.read.documents as f64;
+    let error = (pooled * (1.0 - pooled) * (1.0 / read as f64 + 1.0 / others as f64)).sqrt();
+    let found = share >= LARGE_SHARE
+        && share >= TIMES_OTHERS * share_of_others
+        && share - share_of_others > Z * error;
+    let (step, group) = (step.1.to_owned(), name.clone());
+    found.then_some(Finding { step, group, rejected, read, share, share_of_others })
 }
 
 fn lost(group: &Group) -> u64 {

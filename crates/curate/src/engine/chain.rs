@@ -8,7 +8,7 @@ use super::error::Error;
 use crate::global::GlobalStep;
 use crate::recipe::{Curation, Places};
 use crate::step::Step;
-use crate::steps;
+use crate::steps::{self, StepInputs};
 
 /// What a step does.
 pub enum Work {
@@ -54,35 +54,34 @@ pub struct Chain {
     pub segments: Vec<Segment>,
     /// Models, lists and evaluation sets that the steps read.
     pub files: Vec<PathBuf>,
+    /// The settings of all steps, defaults included.
+    pub settings: String,
 }
 
 impl Chain {
     /// Builds every step; unknown kinds, keys and sources are errors that name them.
     pub fn build(curation: &Curation, places: &Places) -> Result<Self, Error> {
-        let (mut links, mut files): (Vec<Link>, _) = (Vec::new(), Vec::new());
+        curation.check().map_err(Error::Settings)?;
+        let (mut links, mut inputs): (Vec<Link>, _) = (Vec::new(), StepInputs::default());
         for table in &curation.step {
-            let link = link(curation, table, places, &mut files)?;
+            let link = link(curation, table, places, &mut inputs)?;
             if links.iter().any(|other| other.name == link.name) {
                 let message = format!("two steps are called {:?}; give one a `name` of its own", link.name);
                 return Err(table.error("kind", message).into());
             }
             links.push(link);
         }
-        Ok(Self { files, ..Self::of(links) })
+        let StepInputs { files, settings } = inputs;
+        Ok(Self { files, settings, ..Self::of(links) })
     }
 
     pub(super) fn of(links: Vec<Link>) -> Self {
         let segments = cut(&links);
-        Self { links, segments, files: Vec::new() }
+        Self { links, segments, files: Vec::new(), settings: String::new() }
     }
 }
 
-fn link(
-    curation: &Curation,
-    table: &Table,
-    places: &Places,
-    files: &mut Vec<PathBuf>,
-) -> Result<Link, Error> {
+fn link(curation: &Curation, table: &Table, places: &Places, inputs: &mut StepInputs) -> Result<Link, Error> {
     let mut settings = table.clone();
     let kind: steps::Kind = settings.take("kind")?;
     let name: Option<String> = settings.take("name")?;
@@ -94,7 +93,7 @@ fn link(
         })
     };
     let sources = only.map(|names| names.iter().map(index).collect::<Result<Vec<_>, _>>()).transpose()?;
-    let work = steps::build(kind, &settings, places, files)?;
+    let work = steps::build(kind, &settings, places, inputs)?;
     Ok(Link { name: name.unwrap_or_else(|| kind.to_string()), sources, work })
 }
 

@@ -24,7 +24,7 @@ pub enum Error {
     /// A file at an address cannot be read.
     #[error(transparent)]
     Store(#[from] smolt_store::Error),
-    /// The network failed in the middle of a file.
+    /// The disk or the network failed in the middle of a file.
     #[error("{0}")]
     Unreachable(String),
     /// A step cannot be built.

@@ -79,6 +79,16 @@ impl Layout {
         self.segment(segment).join("decided.json")
     }
 
+    /// Removes what killed processes left half written, at a time when none writes. Not while they work: a temporary file
+    /// does not tell whose it is.
+    pub fn remove_temporaries(&self) -> Result<(), Error> {
+        remove_temporaries(&self.out, false)?;
+        for folder in ["documents", "rejected"] {
+            remove_temporaries(&self.out.join(folder), true)?;
+        }
+        Ok(())
+    }
+
     /// Makes the folders that `segment` needs.
     pub fn prepare(&self, segment: usize, sources: &[String]) -> Result<(), Error> {
         let mut folders = vec![self.segment(segment)];
@@ -90,6 +100,23 @@ impl Layout {
         }
         Ok(())
     }
+}
+
+/// Removes the files that killed processes left half written.
+fn remove_temporaries(folder: &Path, deep: bool) -> Result<(), Error> {
+    let reading = |source| FileError::reading(folder, source);
+    for entry in fs::read_dir(folder).map_err(reading)? {
+        let entry = entry.map_err(reading)?;
+        let path = entry.path();
+        if entry.file_type().map_err(reading)?.is_dir() {
+            if deep {
+                remove_temporaries(&path, deep)?;
+            }
+        } else if entry.file_name().as_encoded_bytes().starts_with(b".tmp-") {
+            fs::remove_file(&path).map_err(|source| FileError::new("remove", &path, source))?;
+        }
+    }
+    Ok(())
 }
 
 /// Creates a folder and its parents.
@@ -148,10 +175,19 @@ impl Lines {
     }
 
     pub(super) fn write(&mut self, record: &impl Serialize) -> Result<(), Error> {
+        self.write_within(record, usize::MAX).map(|_| ())
+    }
+
+    /// Writes nothing and gives false when the line would be longer than `limit` bytes.
+    pub(super) fn write_within(&mut self, record: &impl Serialize, limit: usize) -> Result<bool, Error> {
         self.line.clear();
         serde_json::to_writer(&mut self.line, record).map_err(|e| Error::damaged(&self.path, e))?;
+        if self.line.len() > limit {
+            return Ok(false);
+        }
         self.line.push(b'\n');
-        Ok(self.encoder.write_all(&self.line).map_err(|source| FileError::writing(&self.path, source))?)
+        self.encoder.write_all(&self.line).map_err(|source| FileError::writing(&self.path, source))?;
+        Ok(true)
     }
 
     pub(super) fn finish(self) -> Result<(), Error> {
@@ -176,7 +212,8 @@ impl<'a> Split<'a> {
         Self { folder, shard, key, files: BTreeMap::new() }
     }
 
-    pub(super) fn write(&mut self, document: &Document) -> Result<(), Error> {
+    /// As [`Lines::write_within`].
+    pub(super) fn write_within(&mut self, document: &Document, limit: usize) -> Result<bool, Error> {
         let mut name = self.key.map_or(String::new(), |key| folder_of(document.metadata.get(key)));
         if !self.files.contains_key(&name) {
             if self.files.len() >= MAX_FOLDERS {
@@ -190,8 +227,8 @@ impl<'a> Split<'a> {
             }
         }
         match self.files.get_mut(&name) {
-            Some(file) => file.write(document),
-            None => Ok(()),
+            Some(file) => file.write_within(document, limit),
+            None => Ok(true),
         }
     }
 

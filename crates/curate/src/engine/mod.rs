@@ -89,6 +89,10 @@ struct Started {
     key: String,
 }
 
+/// Raised whenever a step decides otherwise than before with the same settings: a folder that an earlier version began is
+/// not continued with other decisions.
+const DECISIONS: u32 = 1;
+
 /// How often progress is told.
 const TELL: Duration = Duration::from_millis(250);
 
@@ -126,6 +130,10 @@ fn run_chain(
     for pass in 0..engine.chain.segments.len() {
         // Another rank may have ended everything, and its markers with it.
         if let Some(report) = read_json::<Report>(&engine.layout.report())? {
+            if engine.leads() {
+                // A kill right behind the report left it.
+                remove_folder(&engine.layout.work())?;
+            }
             return Ok(report);
         }
         engine.pass(pass)?;
@@ -156,7 +164,8 @@ impl Engine<'_> {
         let shards = serde_json::to_string(&self.shards).unwrap_or_default();
         let read =
             self.chain.files.iter().map(|file| hash::file(file)).collect::<Result<Vec<_>, _>>()?.join("\n");
-        let key = hash::bytes(format!("{text}\n{shards}\n{read}").as_bytes());
+        let settings = &self.chain.settings;
+        let key = hash::bytes(format!("{DECISIONS}\n{text}\n{settings}\n{shards}\n{read}").as_bytes());
         let path = self.layout.plan();
         if self.leads() && !path.exists() {
             write_json(&path, &Plan { format_version: 1, key: &key, recipe: &text, shards: &self.shards })?;
@@ -165,7 +174,7 @@ impl Engine<'_> {
         match read_json::<Started>(&path)? {
             Some(plan) if plan.key == key => Ok(()),
             _ => Err(Error::Settings(format!(
-                "{}: was made by another recipe, or from other inputs or lists; choose another --out, or delete the folder",
+                "{}: was made by another recipe or version of smolt, or from other inputs or lists; choose another --out, or delete the folder",
                 self.options.out.display()
             ))),
         }
@@ -317,7 +326,18 @@ impl Engine<'_> {
                 decisions.insert(self.chain.links[step].name.clone(), told);
             }
         }
+        for (number, link) in self.chain.links.iter().enumerate() {
+            let Work::Each(step) = &link.work else { continue };
+            let mut whole = StepTally::default();
+            for tally in tallies.iter_mut().filter_map(|tally| tally.steps.get_mut(&number)) {
+                whole.join(tally.clone());
+                tally.found.clear();
+            }
+            decisions.extend(step.report(&whole).map(|told| (link.name.clone(), told)));
+        }
         let report = audit::report(self.curation, &self.chain, tallies, decisions);
+        // All shards are done, so nobody writes any more.
+        self.layout.remove_temporaries()?;
         write_json(&path, &report)?;
         remove_folder(&self.layout.work())?;
         Ok(report)

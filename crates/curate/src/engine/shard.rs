@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::json;
-use smolt_data::document::Document;
+use smolt_data::document::{Document, MAX_LINE};
 use smolt_data::error::Fault;
 use smolt_run::signal;
 use xxhash_rust::xxh3::xxh3_64;
@@ -13,7 +13,7 @@ use super::chain::{Chain, Link, Segment, Work};
 use super::error::Error;
 use super::files::{Layout, Lines, Split, write_json};
 use super::kind::Kind;
-use super::tally::Tally;
+use super::tally::{Groups, Tally};
 use crate::analysis::Analysis;
 use crate::global::{Collector, GlobalStep, Judge};
 use crate::recipe::{Curation, DamagedFiles};
@@ -23,8 +23,8 @@ use crate::step::{Rejection, Verdict};
 const BATCH_DOCUMENTS: usize = 1024;
 const BATCH_BYTES: usize = 4 << 20;
 
-/// Carries the kind of a document's first text to later passes, where its text may be another.
-const KIND: &str = "smolt:kind";
+/// Carries the groups that a document was counted in to later passes, where its text may be another.
+pub(super) const GROUPS: &str = "smolt:groups";
 
 /// Documents, or why one of them could not be read.
 pub(super) type Documents<'a> = Box<dyn Iterator<Item = Result<Document, Error>> + 'a>;
@@ -50,11 +50,15 @@ struct Item {
     document: Document,
     /// Of the text as it was read.
     bytes: usize,
-    /// Of the text as it was read; found on the threads, or carried from the first pass.
+    /// Of the text as it was read; found on the threads in the first pass.
     kind: Option<Kind>,
+    /// Carried from the first pass.
+    groups: Option<Groups>,
     /// (step, bytes before, bytes after, changed) for each step passed.
     trail: Vec<(usize, usize, usize, bool)>,
     rejected: Option<(usize, usize, Rejection)>,
+    /// (step, what it found).
+    found: Vec<(usize, u32)>,
     keys: Vec<u8>,
 }
 
@@ -123,7 +127,7 @@ impl Pass<'_> {
             let document = match documents.next() {
                 None => break,
                 Some(Ok(document)) => document,
-                Some(Err(Error::Data(problem))) if problem.is_recoverable() || self.skips_damaged_files() => {
+                Some(Err(Error::Data(problem))) if problem.is_recoverable() || self.skips(&problem) => {
                     writer.unreadable(&problem, tally)?;
                     continue;
                 }
@@ -143,14 +147,16 @@ impl Pass<'_> {
         Ok(batch)
     }
 
-    fn skips_damaged_files(&self) -> bool {
-        self.number == 0 && self.curation.source[self.source].damaged_files == DamagedFiles::Skip
+    /// A file that the system does not give now is not damaged: it may be whole tomorrow.
+    fn skips(&self, problem: &smolt_data::Error) -> bool {
+        let wanted = self.curation.source[self.source].damaged_files == DamagedFiles::Skip;
+        self.number == 0 && wanted && !matches!(problem, smolt_data::Error::File(_))
     }
 
     fn item(&self, mut document: Document) -> Item {
         let carried = match self.number {
             0 => None,
-            _ => document.metadata.shift_remove(KIND).and_then(|kind| serde_json::from_value(kind).ok()),
+            _ => document.metadata.shift_remove(GROUPS).and_then(|told| serde_json::from_value(told).ok()),
         };
         if self.number == 0 {
             let source = &self.curation.source[self.source];
@@ -160,11 +166,22 @@ impl Pass<'_> {
             }
         }
         let bytes = document.text.len();
-        Item { document, bytes, kind: carried, trail: Vec::new(), rejected: None, keys: Vec::new() }
+        Item {
+            document,
+            bytes,
+            kind: None,
+            groups: carried,
+            trail: Vec::new(),
+            rejected: None,
+            found: Vec::new(),
+            keys: Vec::new(),
+        }
     }
 
     fn apply(&self, item: &mut Item, analysis: &mut Analysis) {
-        item.kind.get_or_insert_with(|| Kind::of(&item.document.text));
+        if item.groups.is_none() {
+            item.kind = Some(Kind::of(&item.document.text));
+        }
         if item.rejected.is_some() {
             return;
         }
@@ -178,6 +195,7 @@ impl Pass<'_> {
             }
             let before = item.document.text.len();
             let verdict = work.apply(&mut item.document, analysis);
+            item.found.extend(analysis.take_found().map(|thing| (step, thing)));
             let after = item.follow(step, before, hash, verdict);
             if item.rejected.is_some() {
                 return;
@@ -279,12 +297,33 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn write(&mut self, pass: &Pass<'_>, item: Item, tally: &mut Tally) -> Result<(), Error> {
-        let Item { mut document, bytes, kind, trail, rejected, keys } = item;
-        let kind = kind.unwrap_or_else(|| Kind::of(&document.text));
-        let groups = tally.read(&document, bytes, kind, pass.number == 0);
+    fn write(&mut self, pass: &Pass<'_>, mut item: Item, tally: &mut Tally) -> Result<(), Error> {
+        let groups = match item.groups.take() {
+            Some(groups) => groups,
+            None => {
+                let kind = item.kind.unwrap_or_else(|| Kind::of(&item.document.text));
+                tally.groups(&item.document, kind)
+            }
+        };
+        if item.rejected.is_none() && !self.pass_on(&mut item.document, &groups)? {
+            let detail = format!("a line of more than {MAX_LINE} bytes");
+            // What steps of later passes added made it too long; the first finds every document that came so.
+            match item.trail.pop().filter(|_| pass.number > 0) {
+                Some((step, before, ..)) => {
+                    item.rejected = Some((step, before, Rejection { reason: "too_long", detail }));
+                }
+                None => return self.too_long(&item.document, &detail, tally),
+            }
+        }
+        let Item { mut document, bytes, trail, rejected, found, keys, .. } = item;
+        if pass.number == 0 {
+            tally.read(bytes, &groups);
+        }
         for (step, before, after, changed) in trail {
             tally.keep(step, before, after, changed);
+        }
+        for (step, thing) in found {
+            tally.found(step, thing);
         }
         if let Some((step, before, rejection)) = rejected {
             tally.reject(step, before, &rejection, &groups);
@@ -300,15 +339,30 @@ impl<'a> Writer<'a> {
             collector.push(self.collected, &document, &keys)?;
             self.collected += 1;
         }
-        if let Some(file) = &mut self.curated {
+        if self.curated.is_some() {
             tally.kept.add(document.text.len());
-            file.write(&document)?;
-        }
-        if let Some(file) = &mut self.between {
-            document.metadata.insert(KIND.to_owned(), json!(kind));
-            file.write(&document)?;
         }
         Ok(())
+    }
+
+    /// Writes a document where it goes next; gives false, and writes nothing, where no reader would take the line.
+    fn pass_on(&mut self, document: &mut Document, groups: &Groups) -> Result<bool, Error> {
+        if let Some(file) = &mut self.curated {
+            return file.write_within(document, MAX_LINE);
+        }
+        let Some(file) = &mut self.between else { return Ok(true) };
+        document.metadata.insert(GROUPS.to_owned(), json!(groups));
+        let written = file.write_within(document, MAX_LINE)?;
+        document.metadata.shift_remove(GROUPS);
+        Ok(written)
+    }
+
+    fn too_long(&mut self, document: &Document, detail: &str, tally: &mut Tally) -> Result<(), Error> {
+        *tally.unreadable.entry(Fault::TooLong.reason().to_owned()).or_default() += 1;
+        let Some(file) = &mut self.rejected else { return Ok(()) };
+        let place = document.id.as_deref().or(document.url.as_deref()).unwrap_or("a document");
+        let place: String = place.chars().take(200).collect();
+        file.write(&json!({"unreadable": format!("{place}: it would be {detail}; split it")}))
     }
 
     fn finish(self) -> Result<(), Error> {

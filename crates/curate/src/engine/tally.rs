@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 use smolt_data::document::Document;
 
 use super::kind::Kind;
-use crate::lists::host;
+use crate::lists::{MAX_HOST, host};
 use crate::step::Rejection;
 
 /// Hosts that a shard counts apart; the documents of further ones are counted as [`OTHER_HOSTS`].
 const MAX_HOSTS: usize = 10_000;
 
-/// The longest name of a host that is one; a longer one is counted with the others.
-const MAX_HOST: usize = 253;
+/// Hosts that joined tallies count apart: enough for every large one, and bounds the memory of the report.
+const MAX_JOINED_HOSTS: usize = 1_000_000;
 
 /// Stands for all hosts beyond the first [`MAX_HOSTS`].
 pub(super) const OTHER_HOSTS: &str = "(other hosts)";
@@ -51,6 +51,25 @@ pub struct StepTally {
     pub changed: Amount,
     /// Rejected documents by reason.
     pub reasons: BTreeMap<String, u64>,
+    /// Documents in which the step found a thing of its own, by the number it calls it by; what it tells of them stands
+    /// in the report's decisions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub found: BTreeMap<u32, u64>,
+}
+
+impl StepTally {
+    /// Adds what was counted elsewhere.
+    pub fn join(&mut self, other: Self) {
+        self.seen.join(other.seen);
+        self.rejected.join(other.rejected);
+        self.changed.join(other.changed);
+        for (reason, count) in other.reasons {
+            *self.reasons.entry(reason).or_default() += count;
+        }
+        for (thing, count) in other.found {
+            *self.found.entry(thing).or_default() += count;
+        }
+    }
 }
 
 /// What happened to a group of documents that belong together, step by step.
@@ -79,27 +98,29 @@ pub struct Tally {
     pub hosts: BTreeMap<String, Group>,
 }
 
-/// The groups a document was counted in when it was read: kind and host.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The groups a document is counted in from the moment it is read: kind and host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Groups {
     kind: Kind,
     host: Option<String>,
 }
 
 impl Tally {
-    /// A document was read; `bytes` and `kind` are those of its text before any step. `first` is false where it comes from an
-    /// earlier pass: then only its groups are found again.
-    pub fn read(&mut self, document: &Document, bytes: usize, kind: Kind, first: bool) -> Groups {
+    /// The groups of a document whose text, before any step, is of this kind. Later passes are told them: where the tally
+    /// has no more room for hosts depends on those it has seen.
+    pub fn groups(&self, document: &Document, kind: Kind) -> Groups {
         let host = document.url.as_deref().map(host).filter(|host| !host.is_empty()).map(|host| {
             let room = self.hosts.len() < MAX_HOSTS || self.hosts.contains_key(&host);
+            // A name too long for a host is none.
             if room && host.len() <= MAX_HOST { host } else { OTHER_HOSTS.to_owned() }
         });
-        let groups = Groups { kind, host };
-        if first {
-            self.read.add(bytes);
-            self.each_group(&groups, |group| group.read.add(bytes));
-        }
-        groups
+        Groups { kind, host }
+    }
+
+    /// A document of these groups was read; `bytes` are those of its text before any step.
+    pub fn read(&mut self, bytes: usize, groups: &Groups) {
+        self.read.add(bytes);
+        self.each_group(groups, |group| group.read.add(bytes));
     }
 
     /// `step` rejected a document that had `bytes` when the step got it.
@@ -120,6 +141,11 @@ impl Tally {
         }
     }
 
+    /// `step` found this thing in a document.
+    pub fn found(&mut self, step: usize, thing: u32) {
+        *self.steps.entry(step).or_default().found.entry(thing).or_default() += 1;
+    }
+
     fn each_group(&mut self, groups: &Groups, mut act: impl FnMut(&mut Group)) {
         act(self.kinds.entry(groups.kind).or_default());
         if let Some(host) = &groups.host {
@@ -135,25 +161,24 @@ impl Tally {
             *self.unreadable.entry(problem).or_default() += count;
         }
         for (step, tally) in other.steps {
-            let mine = self.steps.entry(step).or_default();
-            mine.seen.join(tally.seen);
-            mine.rejected.join(tally.rejected);
-            mine.changed.join(tally.changed);
-            for (reason, count) in tally.reasons {
-                *mine.reasons.entry(reason).or_default() += count;
-            }
+            self.steps.entry(step).or_default().join(tally);
         }
-        join_groups(&mut self.kinds, other.kinds);
-        join_groups(&mut self.hosts, other.hosts);
+        for (kind, group) in other.kinds {
+            self.kinds.entry(kind).or_default().join(group);
+        }
+        for (host, group) in other.hosts {
+            let room = self.hosts.len() < MAX_JOINED_HOSTS || self.hosts.contains_key(&host);
+            let host = if room { host } else { OTHER_HOSTS.to_owned() };
+            self.hosts.entry(host).or_default().join(group);
+        }
     }
 }
 
-fn join_groups<K: Ord>(mine: &mut BTreeMap<K, Group>, others: BTreeMap<K, Group>) {
-    for (key, group) in others {
-        let mine = mine.entry(key).or_default();
-        mine.read.join(group.read);
-        for (step, amount) in group.rejected {
-            mine.rejected.entry(step).or_default().join(amount);
+impl Group {
+    fn join(&mut self, other: Self) {
+        self.read.join(other.read);
+        for (step, amount) in other.rejected {
+            self.rejected.entry(step).or_default().join(amount);
         }
     }
 }
@@ -174,8 +199,9 @@ mod tests {
         let count = |documents: &[Document]| {
             let mut tally = Tally::default();
             for document in documents {
-                let groups = tally.read(document, document.text.len(), Kind::of(&document.text), true);
+                let groups = tally.groups(document, Kind::of(&document.text));
                 let bytes = document.text.len();
+                tally.read(bytes, &groups);
                 if bytes % 3 == 0 {
                     let rejection = Rejection { reason: "third", detail: String::new() };
                     tally.reject(0, bytes, &rejection, &groups);
@@ -198,7 +224,8 @@ mod tests {
         let mut tally = Tally::default();
         for i in 0..MAX_HOSTS + 50 {
             let url = Some(format!("http://{i}.example/"));
-            tally.read(&Document { url, ..Document::default() }, 0, Kind::Short, true);
+            let groups = tally.groups(&Document { url, ..Document::default() }, Kind::Short);
+            tally.read(0, &groups);
         }
         assert_eq!(tally.hosts[OTHER_HOSTS].read.documents, 50);
         assert_eq!(tally.hosts.len(), MAX_HOSTS + 1);

@@ -266,7 +266,7 @@ fn every_document_is_accounted_for() {
         }
         for line in String::from_utf8(zstd::decode_all(&bytes[..]).unwrap()).unwrap().lines() {
             let document: Value = serde_json::from_str(line).unwrap();
-            assert!(document.get("smolt:kind").is_none());
+            assert!(document.get("smolt:groups").is_none());
             match document.get("rejected") {
                 Some(told) => *reasons.entry(told["reason"].as_str().unwrap().to_owned()).or_default() += 1,
                 None => {
@@ -311,9 +311,178 @@ fn a_folder_of_another_recipe_is_refused() {
     let first = run(&curation, chain(), &options);
     assert_eq!(run(&curation, chain(), &options), first, "a finished one is read");
     curation.output.rejected = false;
+    let changed = Chain { settings: "min_doc_words = 60".to_owned(), ..Chain::of(chain()) };
+    curation.output.rejected = true;
+    assert!(run_chain(&curation, changed, &options, &|_| ()).is_err(), "other defaults");
+    curation.output.rejected = false;
     let error = run_chain(&curation, Chain::of(chain()), &options, &|_| ()).unwrap_err().to_string();
     assert!(error.contains("another recipe") && error.contains("out"), "{error}");
     curation.output.rejected = true;
     fs::write(dir.path().join("web/0.jsonl"), "{\"text\": \"x\"}\n").unwrap();
     assert!(run_chain(&curation, Chain::of(chain()), &options, &|_| ()).is_err());
+}
+
+#[test]
+fn settings_that_were_left_out_are_part_of_what_a_folder_was_started_with() {
+    let text = "name = 'x'\n[[source]]\nname = 'a'\ninputs = ['a']\n[[step]]\nkind = 'cleanup'\n[[step]]\nkind = 'line_dedup'\n";
+    let curation: Curation = Table::parse("x.toml", text.as_bytes()).unwrap().read().unwrap();
+    let chain = Chain::build(&curation, &Places { base: ".".into(), steps: ".".into() }).unwrap();
+    assert!(
+        chain.settings.contains("min_chars") && chain.settings.contains("[line_dedup]"),
+        "{}",
+        chain.settings
+    );
+}
+
+/// Adds a MiB of characters that JSON writes in six bytes each.
+struct Grows;
+
+impl Step for Grows {
+    fn apply(&self, document: &mut Document, _: &mut Analysis) -> Verdict {
+        document.text += &"\u{1}".repeat(1 << 20);
+        Verdict::Keep
+    }
+}
+
+#[test]
+fn what_no_reader_would_take_is_counted_and_the_run_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, length) in [("long", 12 << 20), ("grows", 21 << 19), ("short", 3)] {
+        fs::write(dir.path().join(name), "\u{1}".repeat(length)).unwrap();
+    }
+    let text = "name = 'x'\n[[source]]\nname = 'a'\ninputs = ['long', 'grows', 'short']\n";
+    let curation: Curation = Table::parse("x.toml", text.as_bytes()).unwrap().read().unwrap();
+    let links = vec![
+        link("lengths", Work::Global(Box::new(OneOfEachLength))),
+        link("grows", Work::Each(Box::new(Grows))),
+    ];
+    let report = run(&curation, links, &options(dir.path(), "out", 1));
+    assert_eq!(report.total.unreadable["too_long"], 1);
+    assert_eq!((report.total.read.documents, report.total.kept.documents), (2, 1));
+    assert_eq!(report.total.steps[&1].reasons["too_long"], 1);
+    assert_eq!(report.total.steps[&1].seen.documents, 2);
+}
+
+#[test]
+fn a_host_is_counted_alike_in_every_pass() {
+    let dir = tempfile::tempdir().unwrap();
+    let lines: String = (0..10_050)
+        .map(|i| json!({"text": "same", "url": format!("https://{i}.example/")}).to_string() + "\n")
+        .collect();
+    fs::write(dir.path().join("a.jsonl"), lines).unwrap();
+    let text = "name = 'x'\n[[source]]\nname = 'a'\ninputs = ['a.jsonl']\n";
+    let curation: Curation = Table::parse("x.toml", text.as_bytes()).unwrap().read().unwrap();
+    let links = vec![link("lengths", Work::Global(Box::new(OneOfEachLength)))];
+    let report = run(&curation, links, &options(dir.path(), "out", 1));
+    let others = &report.total.hosts["(other hosts)"];
+    assert_eq!((others.read.documents, others.rejected[&0].documents), (50, 50));
+    let lost_more = |group: &&super::Group| group.rejected[&0].documents > group.read.documents;
+    assert_eq!(report.total.hosts.values().find(lost_more), None);
+}
+
+/// Rejects every other document.
+struct Every2nd;
+
+impl Step for Every2nd {
+    fn apply(&self, document: &mut Document, _: &mut Analysis) -> Verdict {
+        match document.id.as_deref().is_some_and(|id| id.ends_with(['1', '3', '5', '7', '9'])) {
+            true => Verdict::reject("odd"),
+            false => Verdict::Keep,
+        }
+    }
+}
+
+#[test]
+fn documents_that_a_step_never_saw_are_no_evidence_against_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let curation = inputs(dir.path());
+    let odd = Link { sources: Some(vec![0]), ..link("odd", Work::Each(Box::new(Every2nd))) };
+    let report = run(&curation, vec![odd], &options(dir.path(), "out", 1));
+    assert_eq!(report.total.steps[&0].rejected.documents, DOCUMENTS as u64 / 4);
+    assert_eq!(report.findings, []);
+}
+
+#[test]
+fn items_of_evaluation_sets_are_told_also_after_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut curation = inputs(dir.path());
+    let item = "some words of a text some words of a text some words";
+    fs::write(dir.path().join("set.jsonl"), json!({"q": item}).to_string() + "\n{\"q\": \"brief\"}\n")
+        .unwrap();
+    let steps =
+        "kind = 'decontaminate'\nbenchmark = [{ name = 'set', path = 'set.jsonl', keys = ['q'] }]\nn = 8\n";
+    curation.step = vec![Table::parse("x.toml", steps.as_bytes()).unwrap()];
+    let attempt = |out, deaths| {
+        let options = options(dir.path(), out, 1);
+        let mut chain = Chain::build(&curation, &options.places).unwrap();
+        chain.links.push(link("lengths", Work::Global(Box::new(OneOfEachLength))));
+        // A document at the end of each file is let through.
+        chain.links.insert(0, link("dies", Work::Each(Box::new(DiesAt(AtomicUsize::new(deaths))))));
+        catch_unwind(AssertUnwindSafe(|| run(&curation, chain.links, &options)))
+    };
+    let whole = attempt("whole", usize::MAX).unwrap();
+    assert!(attempt("killed", 400).is_err());
+    assert_eq!(attempt("killed", usize::MAX).unwrap(), whole);
+    let told = &whole.decisions["decontaminate"];
+    assert_eq!(told["documents"], DOCUMENTS);
+    assert_eq!(told["benchmarks"][0]["items"], 2);
+    assert_eq!(told["benchmarks"][0]["unchecked"], 1);
+    assert_eq!(told["benchmarks"][0]["found"], json!([{"line": 1, "documents": told["rejected"]}]));
+    assert!(told["rejected"].as_u64().unwrap() > 100 && whole.total.steps[&1].found.is_empty());
+}
+
+/// At the tenth document it says so in a file, and waits.
+struct Waits(Option<PathBuf>, AtomicUsize);
+
+impl Step for Waits {
+    fn apply(&self, _: &mut Document, _: &mut Analysis) -> Verdict {
+        if let Some(reached) = self.0.as_ref().filter(|_| self.1.fetch_add(1, Ordering::SeqCst) == 10) {
+            fs::write(reached, "").unwrap();
+            std::thread::sleep(std::time::Duration::from_secs(600));
+        }
+        Verdict::Keep
+    }
+}
+
+fn with_waiting(base: &Path, out: &str, reached: Option<PathBuf>) -> Report {
+    let mut links = chain();
+    links.push(link("waits", Work::Each(Box::new(Waits(reached, AtomicUsize::new(0))))));
+    run(&inputs(base), links, &options(base, out, 1))
+}
+
+const KILLED: &str = "SMOLT_CURATE_TEST_KILLED";
+
+/// What the test below starts and kills; by itself it does nothing.
+#[test]
+fn waits_to_be_killed() {
+    if let Some(base) = std::env::var_os(KILLED).map(PathBuf::from) {
+        with_waiting(&base, "killed", Some(base.join("reached")));
+    }
+}
+
+#[test]
+fn a_killed_process_leaves_nothing_in_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = dir.path();
+    with_waiting(base, "whole", None);
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "engine::tests::waits_to_be_killed"])
+        .env(KILLED, base)
+        .spawn()
+        .unwrap();
+    while !base.join("reached").exists() {
+        assert_eq!(child.try_wait().unwrap(), None, "it ended before it could be killed");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let (killed, temporary) =
+        (base.join("killed"), |path: &PathBuf| path.to_string_lossy().contains(".tmp-"));
+    assert!(files(&killed.join("rejected")).keys().any(temporary));
+    with_waiting(base, "killed", None);
+    assert_eq!(files(&killed), files(&base.join("whole")));
+    // As if the kill had come between the report and the end.
+    fs::create_dir_all(killed.join("work/segment-0")).unwrap();
+    with_waiting(base, "killed", None);
+    assert!(!killed.join("work").exists());
 }

@@ -43,7 +43,8 @@ impl C4BadWords {
     /// # Errors
     /// A list too large for the automaton, of about 2³¹ bytes.
     pub fn new(settings: &C4BadWordsSettings, list: &str) -> Result<Self, BuildError> {
-        let words = list.lines().map(str::trim).filter(|word| !word.is_empty() && !ALLOWED.contains(word));
+        let words = list.lines().map(|line| line.trim().to_lowercase());
+        let words = words.filter(|word| !word.is_empty() && !ALLOWED.contains(&word.as_str()));
         Ok(Self {
             words: AhoCorasick::builder().match_kind(MatchKind::Standard).build(words)?,
             within: matches!(settings.default_language.as_str(), "ja" | "th" | "zh"),
@@ -94,7 +95,7 @@ mod tests {
     use super::*;
 
     fn keeps(settings: &C4BadWordsSettings, text: &str) -> bool {
-        let step = C4BadWords::new(settings, "bad\nvery bad\n\n性\nb-d\n").unwrap();
+        let step = C4BadWords::new(settings, "bad\nvery bad\n\n性\nb-d\nWorse\n").unwrap();
         let mut document = Document { text: text.to_owned(), ..Document::default() };
         step.apply(&mut document, &mut Analysis::default()).keeps()
     }
@@ -107,7 +108,7 @@ mod tests {
     #[test]
     fn words_stand_alone_where_spaces_part_them() {
         let english = settings("en", 0.0);
-        for rejected in ["bad", "So BAD!", "(bad)", "a b-d one"] {
+        for rejected in ["bad", "So BAD!", "(bad)", "a b-d one", "worse", "WORSE"] {
             assert!(!keeps(&english, rejected), "{rejected}");
         }
         for kept in ["", "badly", "_bad", "bad1", "b -d", "性"] {

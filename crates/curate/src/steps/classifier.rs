@@ -10,6 +10,7 @@ use smolt_data::document::Document;
 
 use crate::analysis::Analysis;
 use crate::fasttext::{Error, Model};
+use crate::recipe::check_metadata_key;
 use crate::step::{Rejection, Step, Verdict};
 
 smolt_run::recipe! {
@@ -107,6 +108,7 @@ pub struct Classifier {
 impl Classifier {
     /// Loads the model.
     pub fn new(settings: &ClassifierSettings) -> Result<Self, Error> {
+        check_metadata_key(&settings.key).map_err(|problem| Error::Training(format!("key: {problem}")))?;
         let scorer = Scorer::load(&settings.model, settings.label.as_deref())?;
         Ok(Self { scorer, min_score: settings.min_score, key: settings.key.clone() })
     }
@@ -146,6 +148,13 @@ mod tests {
         assert_eq!(Scale::new(&names(&["bad", "good"]), Some("good")).unwrap().score(&[0.25, 0.75]), 0.75);
         assert!(Scale::new(&names(&["bad", "good"]), None).unwrap_err().to_string().contains("`label`"));
         assert!(Scale::new(&names(&["bad"]), Some("good")).unwrap_err().to_string().contains("\"good\""));
+    }
+
+    #[test]
+    fn the_score_cannot_take_the_place_of_a_field() {
+        let settings =
+            ClassifierSettings { model: "none".into(), min_score: None, label: None, key: "text".into() };
+        assert!(Classifier::new(&settings).err().unwrap().to_string().contains("\"text\""));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::analysis::{Analysis, python};
 use crate::step::{Rejection, Step, Verdict};
 
 smolt_run::recipe! {
-    /// Gopher's repetition rules; a limit of 0 turns its rule off.
+    /// Gopher's repetition rules. A limit of 0 turns a rule about lines or paragraphs off; n-grams are left out of their list.
     pub struct GopherRepetitionSettings {
         /// Largest share of lines that came before.
         pub dup_line_frac: f64 = 0.3,

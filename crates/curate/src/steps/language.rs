@@ -13,7 +13,7 @@ use crate::step::{Rejection, Step, Verdict};
 smolt_run::recipe! {
     /// Finds each document's language; it and its score go to the metadata.
     pub struct LanguageSettings {
-        /// fastText model such as `lid.176.bin`, `lid.176.ftz` or GlotLID's; the built-in detector of 69 languages when left out.
+        /// fastText model such as `lid.176.bin`, `lid.176.ftz` or GlotLID's; the built-in detector of 70 languages when left out.
         pub model: Option<PathBuf>,
         /// Languages to keep, such as `en`, as the model names them; a label `eng_Latn` is also meant by `eng`. All when empty.
         pub languages: Vec<String> = Vec::new(),
@@ -153,6 +153,7 @@ mod tests {
 
     #[test]
     fn built_in_languages() {
+        assert_eq!(built_in().count(), 70);
         let step = Language::new(&settings(&["en", "zh"])).unwrap();
         let (verdict, document) = run(&step, ENGLISH);
         assert!(verdict.keeps(), "{verdict:?}");

@@ -29,7 +29,7 @@ use std::fmt::Display;
 use std::path::PathBuf;
 
 use smolt_run::error::FileError;
-use smolt_run::recipe::Document as Table;
+use smolt_run::recipe::{self, Document as Table, Recipe};
 
 use crate::engine::{Error, Work};
 use crate::recipe::Places;
@@ -90,86 +90,120 @@ smolt_run::recipe! {
     struct NoSettings {}
 }
 
-/// Builds the step of this kind from its settings; notes in `files` what it reads, which decides the result as they do.
+/// What the steps of a chain depend on beside the documents; it decides the result as they do.
+#[derive(Default)]
+pub(crate) struct StepInputs {
+    /// Files that they read.
+    pub(crate) files: Vec<PathBuf>,
+    /// Their settings, defaults included.
+    pub(crate) settings: String,
+}
+
+/// The settings of the step that is being built.
+struct Settings<'a> {
+    kind: Kind,
+    table: &'a Table,
+    places: &'a Places,
+    inputs: &'a mut StepInputs,
+}
+
+impl Settings<'_> {
+    fn read<T: Recipe>(&mut self) -> Result<T, Error> {
+        let settings: T = self.table.read()?;
+        self.inputs.settings += &format!("[{}]\n{}\n", self.kind, recipe::to_toml(&settings));
+        Ok(settings)
+    }
+
+    /// With the paths among them resolved.
+    fn read_with_paths<T: Recipe>(
+        &mut self,
+        paths: impl Fn(&mut T) -> Vec<&mut PathBuf>,
+    ) -> Result<T, Error> {
+        let mut settings = self.read()?;
+        paths(&mut settings).into_iter().for_each(|path| self.place(path));
+        Ok(settings)
+    }
+
+    fn place(&mut self, path: &mut PathBuf) {
+        *path = self.places.path(&path.to_string_lossy());
+        self.inputs.files.push(path.clone());
+    }
+
+    fn wrong(&self, problem: impl Display) -> Error {
+        let (file, step) = (self.table.file().to_owned(), self.kind.to_string());
+        Error::Step { file, step, problem: problem.to_string() }
+    }
+
+    fn badwords(&mut self) -> Result<c4_badwords::C4BadWords, Error> {
+        let settings: c4_badwords::C4BadWordsSettings = self.read()?;
+        let mut path = PathBuf::from(&settings.words);
+        self.place(&mut path);
+        let list = std::fs::read_to_string(&path).map_err(|source| FileError::reading(&path, source))?;
+        c4_badwords::C4BadWords::new(&settings, &list).map_err(|e| self.wrong(e))
+    }
+
+    fn decontaminate(&mut self) -> Result<crate::decontaminate::Decontaminate, Error> {
+        let settings: decontaminate::Settings = self.read()?;
+        let mut benchmarks = settings.benchmarks();
+        benchmarks.iter_mut().for_each(|benchmark| self.place(&mut benchmark.path));
+        decontaminate::build(&settings, &benchmarks).map_err(|e| self.wrong(e))
+    }
+}
+
+/// Builds the step of this kind from its settings; notes in `inputs` what it depends on.
 pub(crate) fn build(
     kind: Kind,
-    settings: &Table,
+    table: &Table,
     places: &Places,
-    files: &mut Vec<PathBuf>,
+    inputs: &mut StepInputs,
 ) -> Result<Work, Error> {
-    let wrong = |problem: &dyn Display| Error::Step {
-        file: settings.file().to_owned(),
-        step: kind.to_string(),
-        problem: problem.to_string(),
-    };
-    let mut place = |paths: Vec<&mut PathBuf>| {
-        for path in paths {
-            *path = places.path(&path.to_string_lossy());
-            files.push(path.clone());
-        }
-    };
+    let from = &mut Settings { kind, table, places, inputs };
     let step: Box<dyn Step> = match kind {
         #[cfg(feature = "html")]
-        Kind::HtmlText => Box::new(html_text::HtmlText::new(&settings.read()?)),
+        Kind::HtmlText => Box::new(html_text::HtmlText::new(&from.read()?)),
         #[cfg(not(feature = "html"))]
-        Kind::HtmlText => return Err(wrong(&"this build has no HTML: build with the feature `html`")),
-        Kind::Encoding => Box::new(encoding::Encoding::new(&settings.read()?)),
-        Kind::Cleanup => Box::new(cleanup::Cleanup::new(&settings.read()?)),
+        Kind::HtmlText => return Err(from.wrong("this build has no HTML: build with the feature `html`")),
+        Kind::Encoding => Box::new(encoding::Encoding::new(&from.read()?)),
+        Kind::Cleanup => Box::new(cleanup::Cleanup::new(&from.read()?)),
         Kind::Url => {
-            let mut settings: url::UrlSettings = settings.read()?;
-            place(settings.paths_mut());
-            Box::new(url::Url::new(&settings).map_err(|e| wrong(&e))?)
+            let settings = from.read_with_paths(url::UrlSettings::paths_mut)?;
+            Box::new(url::Url::new(&settings).map_err(|e| from.wrong(e))?)
         }
         Kind::Domains => {
-            let mut settings: domains::DomainsSettings = settings.read()?;
-            place(settings.paths_mut());
-            Box::new(domains::Domains::new(&settings).map_err(|e| wrong(&e))?)
+            let settings = from.read_with_paths(domains::DomainsSettings::paths_mut)?;
+            Box::new(domains::Domains::new(&settings).map_err(|e| from.wrong(e))?)
         }
-        Kind::Licence => Box::new(licence::Licence::new(&settings.read()?)),
+        Kind::Licence => Box::new(licence::Licence::new(&from.read()?)),
         Kind::Language => {
-            let mut settings: language::LanguageSettings = settings.read()?;
-            place(settings.paths_mut());
-            Box::new(language::Language::new(&settings).map_err(|e| wrong(&e))?)
+            let settings = from.read_with_paths(language::LanguageSettings::paths_mut)?;
+            Box::new(language::Language::new(&settings).map_err(|e| from.wrong(e))?)
         }
-        Kind::GopherQuality => Box::new(gopher_quality::GopherQuality::new(settings.read()?)),
+        Kind::GopherQuality => Box::new(gopher_quality::GopherQuality::new(from.read()?)),
         Kind::GopherRepetition => {
-            Box::new(gopher_repetition::GopherRepetition::new(settings.read()?).map_err(|e| wrong(&e))?)
+            let settings = from.read()?;
+            Box::new(gopher_repetition::GopherRepetition::new(settings).map_err(|e| from.wrong(e))?)
         }
-        Kind::C4 => Box::new(c4::C4::new(settings.read()?).map_err(|e| wrong(&e))?),
-        Kind::C4Paragraphs => {
-            let NoSettings {} = settings.read()?;
-            Box::new(c4::C4Paragraphs)
+        Kind::C4 => {
+            let settings = from.read()?;
+            Box::new(c4::C4::new(settings).map_err(|e| from.wrong(e))?)
         }
-        Kind::C4BadWords => {
-            let settings: c4_badwords::C4BadWordsSettings = settings.read()?;
-            let mut path = PathBuf::from(&settings.words);
-            place(vec![&mut path]);
-            let list = std::fs::read_to_string(&path).map_err(|source| FileError::reading(&path, source))?;
-            Box::new(c4_badwords::C4BadWords::new(&settings, &list).map_err(|e| wrong(&e))?)
-        }
-        Kind::FineWeb => Box::new(fineweb::FineWeb::new(settings.read()?)),
-        Kind::RepeatedNgrams => Box::new(repeated_ngrams::RepeatedNgrams::new(&settings.read()?)),
-        Kind::Code => Box::new(code::Code::new(&settings.read()?)),
-        Kind::Pii => Box::new(pii::Pii::new(&settings.read()?)),
+        Kind::C4Paragraphs => from.read().map(|NoSettings {}| Box::new(c4::C4Paragraphs))?,
+        Kind::C4BadWords => Box::new(from.badwords()?),
+        Kind::FineWeb => Box::new(fineweb::FineWeb::new(from.read()?)),
+        Kind::RepeatedNgrams => Box::new(repeated_ngrams::RepeatedNgrams::new(&from.read()?)),
+        Kind::Code => Box::new(code::Code::new(&from.read()?)),
+        Kind::Pii => Box::new(pii::Pii::new(&from.read()?)),
         Kind::Classifier => {
-            let mut settings: classifier::ClassifierSettings = settings.read()?;
-            place(settings.paths_mut());
-            Box::new(classifier::Classifier::new(&settings).map_err(|e| wrong(&e))?)
+            let settings = from.read_with_paths(classifier::ClassifierSettings::paths_mut)?;
+            Box::new(classifier::Classifier::new(&settings).map_err(|e| from.wrong(e))?)
         }
-        Kind::QualityTiers => Box::new(quality_tiers::QualityTiers::new(&settings.read()?)),
-        Kind::Sampling => Box::new(sampling::Sampling::new(&settings.read()?)),
-        Kind::Decontaminate => {
-            let settings: decontaminate::Settings = settings.read()?;
-            let mut benchmarks = settings.benchmarks();
-            place(benchmarks.iter_mut().map(|benchmark| &mut benchmark.path).collect());
-            Box::new(decontaminate::build(&settings, &benchmarks).map_err(|e| wrong(&e))?)
-        }
-        Kind::ExactDedup => {
-            return Ok(Work::Global(Box::new(exact_dedup::ExactDedup::new(&settings.read()?))));
-        }
-        Kind::LineDedup => return Ok(Work::Global(Box::new(line_dedup::LineDedup::new(&settings.read()?)))),
+        Kind::QualityTiers => Box::new(quality_tiers::QualityTiers::new(&from.read()?)),
+        Kind::Sampling => Box::new(sampling::Sampling::new(&from.read()?)),
+        Kind::Decontaminate => Box::new(from.decontaminate()?),
+        Kind::ExactDedup => return Ok(Work::Global(Box::new(exact_dedup::ExactDedup::new(&from.read()?)))),
+        Kind::LineDedup => return Ok(Work::Global(Box::new(line_dedup::LineDedup::new(&from.read()?)))),
         Kind::MinhashDedup => {
-            return Ok(Work::Global(Box::new(minhash_dedup::MinhashDedup::new(&settings.read()?)?)));
+            return Ok(Work::Global(Box::new(minhash_dedup::MinhashDedup::new(&from.read()?)?)));
         }
     };
     Ok(Work::Each(step))

@@ -186,18 +186,31 @@ const IBAN_LENGTHS: &str = "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BR29 BY
     LB28 LC32 LI21 LT20 LU20 LV21 LY25 MC27 MD24 ME22 MK19 MR27 MT31 MU30 NL18 NO15 PK24 PL28 PS29 PT25 QA29 RO24 \
     RS22 SA24 SC31 SE24 SI19 SK24 SM27 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20";
 
+/// Looks at each place where `pattern` begins to match. `length` tells how much of the text from there on counts, of which
+/// the pattern's match is a part; where nothing does, the next place is looked for right behind its first character.
+fn each_place(
+    pattern: &Regex,
+    text: &str,
+    found: &mut dyn FnMut(Range<usize>),
+    length: fn(text: &str, matched: &str) -> Option<usize>,
+) {
+    let mut from = 0;
+    while let Some(place) = pattern.find_at(text, from) {
+        let start = place.start();
+        // Every match begins with a character of one byte.
+        from = start + 1;
+        if let Some(length) = length(&text[start..], place.as_str()) {
+            from = start + length;
+            found(start..from);
+        }
+    }
+}
+
 fn ibans(text: &str, found: &mut dyn FnMut(Range<usize>)) {
     static PATTERN: LazyLock<Option<Regex>> =
         LazyLock::new(|| pattern(r"(?-u:\b)[A-Z]{2}[0-9]{2} ?[A-Z0-9]{4}"));
     let Some(pattern) = &*PATTERN else { return };
-    let mut from = 0;
-    while let Some(place) = pattern.find_at(text, from) {
-        from = place.end();
-        if let Some(length) = iban_at(&text[place.start()..]) {
-            from = place.start() + length;
-            found(place.start()..from);
-        }
-    }
+    each_place(pattern, text, found, |rest, _| iban_at(rest));
 }
 
 /// Bytes of the IBAN that `text` begins with, spaces between its characters included.
@@ -232,13 +245,16 @@ fn digits(text: &str) -> Vec<u8> {
 
 fn cards(text: &str, found: &mut dyn FnMut(Range<usize>)) {
     static PATTERN: LazyLock<Option<Regex>> =
-        LazyLock::new(|| pattern(r"(?-u:\b)[2-6](?:[ -]?[0-9]){12,18}(?-u:\b)"));
+        LazyLock::new(|| pattern(r"(?-u:\b)[2-6](?:[ -]?[0-9]){12,18}"));
     let Some(pattern) = &*PATTERN else { return };
-    for place in pattern.find_iter(text) {
-        if is_card(&digits(place.as_str())) {
-            found(place.range());
-        }
-    }
+    each_place(pattern, text, found, card_at);
+}
+
+/// Bytes of the card number that `text` begins with: as many groups of `matched` as make one.
+fn card_at(text: &str, matched: &str) -> Option<usize> {
+    let goes_on = |end: usize| text[end..].starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    let ends = (13..=matched.len()).rev().filter(|&end| matched.as_bytes()[end - 1].is_ascii_digit());
+    ends.filter(|&end| !goes_on(end)).find(|&end| is_card(&digits(&matched[..end])))
 }
 
 /// The ranges of the large issuers, and Luhn's check digit.
@@ -268,11 +284,17 @@ fn phones(text: &str, found: &mut dyn FnMut(Range<usize>)) {
         )
     });
     let Some(pattern) = &*PATTERN else { return };
-    for place in pattern.find_iter(text) {
-        if (8..=15).contains(&digits(place.as_str()).len()) {
-            found(place.range());
-        }
+    each_place(pattern, text, found, |_, matched| phone_in(matched));
+}
+
+/// Bytes of the telephone number that `matched` begins with: as many groups as make one, which other numbers may follow.
+fn phone_in(matched: &str) -> Option<usize> {
+    let mut number = matched;
+    while !(8..=15).contains(&digits(number).len()) {
+        let border = number.rfind([' ', '.', '-'])?;
+        number = number[..border].trim_end_matches([' ', '.', '-']);
     }
+    Some(number.len())
 }
 
 #[cfg(test)]
@@ -320,6 +342,7 @@ mod tests {
     #[test]
     fn accounts_with_right_check_digits() {
         assert_eq!(masked("DE89 3704 0044 0532 0130 00 AND GB82WEST12345698765432."), "<IBAN> AND <IBAN>.");
+        assert_eq!(masked("REF AB12 DE89 3704 0044 0532 0130 00"), "REF AB12 <IBAN>");
         assert_eq!(masked("DE88 3704 0044 0532 0130 00"), "DE88 3704 0044 0532 0130 00");
         assert_eq!(masked("DE89370400440532013000X"), "DE89370400440532013000X");
     }
@@ -328,6 +351,10 @@ mod tests {
     fn cards_with_right_check_digit() {
         assert_eq!(masked("pay 4111 1111 1111 1111 or 378282246310005"), "pay <CARD> or <CARD>");
         assert_eq!(masked("4111 1111 1111 1112 1234567890123"), "4111 1111 1111 1112 1234567890123");
+        assert_eq!(masked("4111 1111 1111 1111 123"), "<CARD> 123");
+        assert_eq!(masked("4111 1111 1111 1111 12/26"), "<CARD> 12/26");
+        assert_eq!(masked("no. 2 4111 1111 1111 1111"), "no. 2 <CARD>");
+        assert_eq!(masked("41111111111111112 4111111111111111x"), "41111111111111112 4111111111111111x");
     }
 
     #[test]
@@ -336,6 +363,7 @@ mod tests {
             masked("+49 30 901820, +1 (212) 555-0123 or (212) 555-0123."),
             "<PHONE>, <PHONE> or <PHONE>."
         );
+        assert_eq!(masked("+1 212 555 0123 10001 2024"), "<PHONE> 10001 2024");
         assert_eq!(
             masked("2020-11-12 10:00, 1 + 12 = 13, 3.141592653589793"),
             "2020-11-12 10:00, 1 + 12 = 13, 3.141592653589793"
