@@ -214,7 +214,7 @@ fn sampled_answers_say_how_many_are_needed() {
 
 #[test]
 fn settings_that_sample_nothing_are_refused() {
-    for wrong in [["--temperature", "nan"], ["--temperature", "-1"], ["--top-p", "0"], ["--samples", "0"]] {
+    for wrong in [["--temperature", "nan"], ["--temperature", "inf"], ["--top-p", "0"], ["--samples", "0"]] {
         let refused = quiz("one", &wrong);
         assert!(refused.code == Some(2) && refused.err.contains(wrong[0]), "{}", refused.err);
         if wrong[0] != "--samples" {
