@@ -101,7 +101,7 @@ pub struct Counts {
     pub truncated_answers: usize,
     /// Answers whose reasoning never ended.
     pub unclosed_reasoning: usize,
-    /// Answers in which an extraction found nothing.
+    /// Answers in which an extraction found nothing, those left out whose reasoning never ended.
     pub nothing_extracted: usize,
 }
 
@@ -188,23 +188,31 @@ pub fn evaluate(
             let writing = Writing {
                 max_tokens: how.max_tokens.unwrap_or(form.max_tokens),
                 stop: form.stop.clone(),
+                stop_after_reasoning: how.strip_reasoning,
                 temperature: how.temperature,
                 top_p: how.top_p,
                 samples: how.samples.max(1),
                 seed: how.seed,
             };
+            let shown = show(model, &prompts).map_err(failed)?;
             let (primary, mut so_far) = (task.primary(how.formulation), Mean::default());
             let mut hear = |done: usize, heard: Heard<'_>| {
                 if let Heard::Written(at, _, answer) = heard {
-                    let judged = judge.judge(&answer_of(answer, how).0, &items[at].answers);
+                    let judged = judge.judge(&answer_of(&shown[at], answer, how).0, &items[at].answers);
                     judged.iter().filter(|j| j.metric == primary).for_each(|j| so_far.add(j.value));
                 }
                 on_done(done, prompts.len(), so_far.value());
             };
             let answers = model.write(&prompts, &writing, &mut hear).map_err(failed)?;
-            let shown = show(model, &prompts).map_err(failed)?;
-            let judged = items.iter().zip(shown).zip(answers);
-            Ok(judged.map(|((item, shown), answers)| written(item, shown, answers, &judge, how)).collect())
+            let mut samples = Vec::with_capacity(items.len());
+            for (((item, prompt), shown), answers) in items.iter().zip(&prompts).zip(shown).zip(answers) {
+                let shown = match answers.first().map_or(0, |answer| answer.dropped_tokens) {
+                    0 => shown,
+                    dropped => model.shown(prompt, dropped).map_err(failed)?,
+                };
+                samples.push(written(item, shown, answers, &judge, how));
+            }
+            Ok(samples)
         }
         _ => score_candidates(task, items, how, model, on_done).map_err(failed),
     }
@@ -218,7 +226,7 @@ fn prompt(item: &Item, how: &How, choice: usize) -> Prompt {
 }
 
 fn show(model: &dyn Model, prompts: &[Prompt]) -> Result<Vec<String>, ModelError> {
-    prompts.iter().map(|prompt| model.shown(prompt)).collect()
+    prompts.iter().map(|prompt| model.shown(prompt, 0)).collect()
 }
 
 /// The delimiter of plain text has no place after a chat template's prompt.
@@ -267,17 +275,18 @@ fn score_candidates(
     let mut scored = model.score(&requests, &mut hear)?;
     let wrong = |s: &Scored| s.continuations.iter().any(|c| !c.log_likelihood.is_finite());
     if let Some(at) = scored.iter().position(wrong) {
-        return Err(ModelError::not_a_number(&model.shown(&requests[at].prompt)?));
+        return Err(ModelError::not_a_number(&model.shown(&requests[at].prompt, scored[at].dropped_tokens)?));
     }
     let unconditional = scored.split_off(conditional);
     let (mut scored, mut asked) = (scored.into_iter(), requests.iter());
     let mut samples = Vec::with_capacity(items.len());
     for (i, item) in items.iter().enumerate() {
         let count = item.questions.len();
-        let shown =
-            asked.by_ref().take(count).next().map(|request| model.shown(&request.prompt)).transpose()?;
-        asked.by_ref().take(count - 1).for_each(drop);
         let parts: Vec<Scored> = scored.by_ref().take(count).collect();
+        let dropped = parts.first().map_or(0, |part| part.dropped_tokens);
+        let first = asked.by_ref().take(count).next();
+        let shown = first.map(|request| model.shown(&request.prompt, dropped)).transpose()?;
+        asked.by_ref().take(count - 1).for_each(drop);
         samples.push(picked(item, how, shown.unwrap_or_default(), parts, unconditional.get(i)));
     }
     Ok(samples)
@@ -331,10 +340,13 @@ fn picked(
     sample
 }
 
-/// What of a text is the answer.
-fn answer_of(generated: &Generated, how: &How) -> (String, Reasoning) {
+/// What of a text is the answer to a prompt.
+fn answer_of(prompt: &str, generated: &Generated, how: &How) -> (String, Reasoning) {
     match how.strip_reasoning {
-        true => reasoning::strip(&generated.text),
+        true => {
+            let parts = reasoning::split_after(prompt, &generated.text);
+            (parts.answer, parts.found)
+        }
         false => (generated.text.clone(), Reasoning::Absent),
     }
 }
@@ -343,7 +355,7 @@ fn written(item: &Item, shown: String, answers: Vec<Generated>, judge: &Judge, h
     let mut sample = sample(item, shown);
     sample.dropped_tokens = answers.iter().map(|a| a.dropped_tokens).max().unwrap_or(0);
     for generated in answers {
-        let (text, reasoning) = answer_of(&generated, how);
+        let (text, reasoning) = answer_of(&sample.prompt, &generated, how);
         let judged = judge.judge(&text, &item.answers);
         sample.written.push(Written { generated, reasoning, judged });
     }
@@ -406,11 +418,13 @@ fn corpus_chrf(metric: &str, samples: &[Sample]) -> f64 {
 
 fn counts(samples: &[Sample]) -> Counts {
     let written = || samples.iter().flat_map(|sample| &sample.written);
+    let answered = |written: &Written| written.reasoning != Reasoning::Unclosed;
+    let missing = |judged: &Judged| judged.extracted.is_none();
     Counts {
         truncated_prompts: samples.iter().filter(|sample| sample.dropped_tokens > 0).count(),
         truncated_answers: written().filter(|w| w.generated.finish == crate::model::Finish::Length).count(),
-        unclosed_reasoning: written().filter(|w| w.reasoning == Reasoning::Unclosed).count(),
-        nothing_extracted: written().filter(|w| w.judged.iter().any(|j| j.extracted.is_none())).count(),
+        unclosed_reasoning: written().filter(|w| !answered(w)).count(),
+        nothing_extracted: written().filter(|w| answered(w) && w.judged.iter().any(missing)).count(),
     }
 }
 
@@ -428,4 +442,72 @@ fn scores(samples: &[&Sample]) -> BTreeMap<String, Score> {
         .into_iter()
         .map(|(metric, (values, clusters))| (metric.to_owned(), Score::fitting(&values, &clusters)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Finish, OnDone, TextScore};
+    use crate::task::builtin;
+    use crate::task::pose::pose;
+
+    /// A model whose template opens a block of reasoning, and that writes one text.
+    struct Reasons(&'static str);
+
+    impl Model for Reasons {
+        fn score(&mut self, _: &[Request], _: OnDone<'_>) -> Result<Vec<Scored>, ModelError> {
+            Err(ModelError::Request("does not score".into()))
+        }
+
+        fn write(
+            &mut self,
+            prompts: &[Prompt],
+            writing: &Writing,
+            on_done: OnDone<'_>,
+        ) -> Result<Vec<Vec<Generated>>, ModelError> {
+            assert!(writing.stop_after_reasoning);
+            let text = self.0.to_owned();
+            let answer = Generated { text, finish: Finish::Length, tokens: 1, dropped_tokens: 0 };
+            on_done(1, Heard::Written(0, 0, &answer));
+            Ok(vec![vec![answer]; prompts.len()])
+        }
+
+        fn read(&mut self, _: &[String], _: OnDone<'_>) -> Result<Vec<TextScore>, ModelError> {
+            Err(ModelError::Request("does not read".into()))
+        }
+
+        fn shown(&self, _: &Prompt, _: usize) -> Result<String, ModelError> {
+            Ok("<|im_start|>assistant\n<think>\n".into())
+        }
+    }
+
+    #[test]
+    fn reasoning_that_the_template_opened_is_not_the_answer() {
+        let task = builtin("gsm8k", &["few_shot.count=0".to_owned()]).unwrap();
+        let row = serde_json::json!({"question": "What is 2 + 2?", "answer": "2 + 2 = 4\n#### 4"});
+        let rows = [row.as_object().unwrap().clone()];
+        let items = pose(&task, Formulation::Generation, &rows, None).unwrap();
+        let how = How {
+            formulation: Formulation::Generation,
+            chat: true,
+            system_prompt: None,
+            strip_reasoning: true,
+            samples: 1,
+            temperature: 0.0,
+            top_p: 1.0,
+            max_tokens: None,
+            seed: 0,
+        };
+        for (text, reasoning, value) in [
+            ("#### 4, or #### 5", Reasoning::Unclosed, 0.0),
+            ("#### 5</think>#### 4", Reasoning::Closed, 1.0),
+        ] {
+            let mut so_far = None;
+            let mut hear = |_: usize, _: usize, score: Option<f64>| so_far = score;
+            let samples = evaluate(&task, &items, &how, &mut Reasons(text), &mut hear).unwrap();
+            assert_eq!(samples[0].written[0].reasoning, reasoning);
+            let primary = task.primary(Formulation::Generation);
+            assert_eq!((samples[0].values[&primary], so_far), (value, Some(value)), "{text}");
+        }
+    }
 }
