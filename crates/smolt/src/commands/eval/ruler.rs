@@ -157,8 +157,10 @@ fn ask(
     model: &mut dyn Model,
     record: &ModelRecord,
 ) -> Outcome {
-    // A template that cannot be rendered is told before it is measured.
-    encoder.prompt(&prompt(args.chat, "", ""))?;
+    if args.chat {
+        // A template that cannot be rendered is told before it is measured.
+        encoder.prompt(&prompt(true, "", ""))?;
+    }
     let whole = |text: &str, begun: &str| {
         encoder.prompt(&prompt(true, text, begun)).map_or(usize::MAX, |tokens| tokens.len())
     };
