@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Error, Kind, Measure};
+use super::{Error, Kind, Measure, Whole};
 
 /// Below this length, which is RULER's shortest, answers get what they need and not RULER's fixed allowance.
 pub(super) const FULL: usize = 4096;
@@ -26,7 +26,7 @@ pub(super) struct Room<'a> {
     pub(super) length: usize,
     count: Box<dyn Fn(&str) -> usize + 'a>,
     /// Of prompt and prefix, where they are not read in one piece.
-    whole: Option<&'a dyn Fn(&str, &str) -> usize>,
+    whole: Option<&'a Whole<'a>>,
 }
 
 impl<'a> Room<'a> {

@@ -178,6 +178,9 @@ pub struct Item {
     pub depth: Option<f64>,
 }
 
+/// Tokens of a prompt and of the beginning of its answer.
+pub type Whole<'a> = dyn Fn(&str, &str) -> usize + 'a;
+
 /// How an item is measured against its length.
 #[derive(Clone, Copy)]
 pub struct Measure<'a> {
@@ -185,7 +188,7 @@ pub struct Measure<'a> {
     pub tokenizer: &'a Tokenizer,
     /// Tokens of a prompt and a beginning of the answer as they are read, where that is not in one piece: through a chat
     /// template.
-    pub whole: Option<&'a dyn Fn(&str, &str) -> usize>,
+    pub whole: Option<&'a Whole<'a>>,
 }
 
 /// Why tests could not be made.

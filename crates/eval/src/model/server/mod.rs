@@ -226,7 +226,10 @@ impl ServerModel {
                     while !stop.load(Ordering::Relaxed) {
                         let at = next.fetch_add(1, Ordering::Relaxed);
                         let Some(question) = questions.get(at) else { break };
-                        if send.send((at, ask(question))).is_err() {
+                        let answer = ask(question);
+                        // At once: who receives it may be too late for the next question.
+                        stop.fetch_or(answer.is_err(), Ordering::Relaxed);
+                        if send.send((at, answer)).is_err() {
                             break;
                         }
                     }
@@ -240,7 +243,6 @@ impl ServerModel {
                         answers[at] = Some(answer);
                     }
                     Err(error) => {
-                        stop.store(true, Ordering::Relaxed);
                         if failed.as_ref().is_none_or(|(first, _)| at < *first) {
                             failed = Some((at, error));
                         }
