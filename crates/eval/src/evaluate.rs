@@ -105,7 +105,7 @@ pub struct Counts {
     pub truncated_answers: usize,
     /// Answers whose reasoning never ended.
     pub unclosed_reasoning: usize,
-    /// Answers in which an extraction found nothing.
+    /// Answers in which an extraction found nothing, those left out whose reasoning never ended.
     pub nothing_extracted: usize,
 }
 
@@ -192,23 +192,31 @@ pub fn evaluate(
             let writing = Writing {
                 max_tokens: how.max_tokens.unwrap_or(form.max_tokens),
                 stop: form.stop.clone(),
+                stop_after_reasoning: how.strip_reasoning,
                 temperature: how.temperature,
                 top_p: how.top_p,
                 samples: how.samples.max(1),
                 seed: how.seed,
             };
+            let shown = show(model, &prompts).map_err(failed)?;
             let (primary, mut so_far) = (task.primary(how.formulation), Mean::default());
             let mut hear = |done: usize, heard: Heard<'_>| {
                 if let Heard::Written(at, _, answer) = heard {
-                    let judged = judge.judge(&answer_of(answer, how).0, &items[at].answers);
+                    let judged = judge.judge(&answer_of(&shown[at], answer, how).0, &items[at].answers);
                     judged.iter().filter(|j| j.metric == primary).for_each(|j| so_far.add(j.value));
                 }
                 on_done(done, prompts.len(), so_far.value());
             };
             let answers = model.write(&prompts, &writing, &mut hear).map_err(failed)?;
-            let shown = show(model, &prompts).map_err(failed)?;
-            let judged = items.iter().zip(shown).zip(answers);
-            Ok(judged.map(|((item, shown), answers)| written(item, shown, answers, &judge, how)).collect())
+            let mut samples = Vec::with_capacity(items.len());
+            for (((item, prompt), shown), answers) in items.iter().zip(&prompts).zip(shown).zip(answers) {
+                let shown = match answers.first().map_or(0, |answer| answer.dropped_tokens) {
+                    0 => shown,
+                    dropped => model.shown(prompt, dropped).map_err(failed)?,
+                };
+                samples.push(written(item, shown, answers, &judge, how));
+            }
+            Ok(samples)
         }
         _ => score_candidates(task, items, how, model, on_done).map_err(failed),
     }
@@ -232,7 +240,7 @@ fn unconditional(before: &str, how: &How) -> Prompt {
 }
 
 fn show(model: &dyn Model, prompts: &[Prompt]) -> Result<Vec<String>, ModelError> {
-    prompts.iter().map(|prompt| model.shown(prompt)).collect()
+    prompts.iter().map(|prompt| model.shown(prompt, 0)).collect()
 }
 
 /// Candidate `choice` as it is scored. The delimiter of plain text has no place after a chat template's prompt.
@@ -281,16 +289,18 @@ fn score_candidates(
     let mut scored = model.score(&requests, &mut hear)?;
     let wrong = |s: &Scored| s.continuations.iter().any(|c| !c.log_likelihood.is_finite());
     if let Some(at) = scored.iter().position(wrong) {
-        return Err(ModelError::not_a_number(&model.shown(&requests[at].prompt)?));
+        return Err(ModelError::not_a_number(&model.shown(&requests[at].prompt, scored[at].dropped_tokens)?));
     }
     let unconditional = scored.split_off(conditional);
     let (mut scored, mut asked) = (scored.into_iter(), requests.iter());
     let mut samples = Vec::with_capacity(items.len());
     for (i, item) in items.iter().enumerate() {
         let count = item.questions.len();
-        let prompts = asked.by_ref().take(count).map(|request| model.shown(&request.prompt));
-        let shown = prompts.collect::<Result<Vec<_>, _>>()?;
         let parts: Vec<Scored> = scored.by_ref().take(count).collect();
+        let prompts = asked.by_ref().take(count).zip(&parts);
+        let shown = prompts
+            .map(|(request, part)| model.shown(&request.prompt, part.dropped_tokens))
+            .collect::<Result<Vec<_>, _>>()?;
         samples.push(picked(item, how, &shown, parts, unconditional.get(i)));
     }
     Ok(samples)
@@ -345,10 +355,13 @@ fn picked(
     sample
 }
 
-/// What of a text is the answer.
-fn answer_of(generated: &Generated, how: &How) -> (String, Reasoning) {
+/// What of a text is the answer to a prompt.
+fn answer_of(prompt: &str, generated: &Generated, how: &How) -> (String, Reasoning) {
     match how.strip_reasoning {
-        true => reasoning::strip(&generated.text),
+        true => {
+            let parts = reasoning::split_after(prompt, &generated.text);
+            (parts.answer, parts.found)
+        }
         false => (generated.text.clone(), Reasoning::Absent),
     }
 }
@@ -357,7 +370,7 @@ fn written(item: &Item, shown: String, answers: Vec<Generated>, judge: &Judge, h
     let mut sample = sample(item, shown);
     sample.dropped_tokens = answers.iter().map(|a| a.dropped_tokens).max().unwrap_or(0);
     for generated in answers {
-        let (text, reasoning) = answer_of(&generated, how);
+        let (text, reasoning) = answer_of(&sample.prompt, &generated, how);
         let judged = judge.judge(&text, &item.answers);
         sample.written.push(Written { generated, reasoning, judged });
     }
@@ -423,11 +436,13 @@ fn corpus_chrf(metric: &str, samples: &[Sample], judge: &Judge) -> f64 {
 
 fn counts(samples: &[Sample]) -> Counts {
     let written = || samples.iter().flat_map(|sample| &sample.written);
+    let answered = |written: &Written| written.reasoning != Reasoning::Unclosed;
+    let missing = |judged: &Judged| judged.extracted.is_none();
     Counts {
         truncated_prompts: samples.iter().filter(|sample| sample.dropped_tokens > 0).count(),
         truncated_answers: written().filter(|w| w.generated.finish == crate::model::Finish::Length).count(),
-        unclosed_reasoning: written().filter(|w| w.reasoning == Reasoning::Unclosed).count(),
-        nothing_extracted: written().filter(|w| w.judged.iter().any(|j| j.extracted.is_none())).count(),
+        unclosed_reasoning: written().filter(|w| !answered(w)).count(),
+        nothing_extracted: written().filter(|w| answered(w) && w.judged.iter().any(missing)).count(),
     }
 }
 

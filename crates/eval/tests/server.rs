@@ -4,6 +4,7 @@
 mod toy_server;
 
 use proptest::prelude::*;
+use serde_json::json;
 use smolt_eval::model::server::{ServerModel, Settings};
 use smolt_eval::model::{Finish, Model, Prompt, Request, Writing};
 use smolt_store::{Environment, Store};
@@ -44,7 +45,15 @@ fn request(prompt: &str, continuations: &[&str]) -> Request {
 }
 
 fn writing() -> Writing {
-    Writing { max_tokens: 5, stop: Vec::new(), temperature: 0.0, top_p: 1.0, samples: 1, seed: 7 }
+    Writing {
+        max_tokens: 5,
+        stop: Vec::new(),
+        stop_after_reasoning: false,
+        temperature: 0.0,
+        top_p: 1.0,
+        samples: 1,
+        seed: 7,
+    }
 }
 
 /// Prompt and continuation as they are divided: white space before the border belongs to what follows.
@@ -80,6 +89,16 @@ fn likelihoods_are_those_of_the_model() {
         assert_eq!(done.last(), Some(&3), "{kind:?}");
         assert!(toy.tokens_seen().iter().all(|token| token == "Bearer secret"));
     }
+}
+
+#[test]
+fn a_server_that_does_not_say_where_tokens_begin_scores_and_reads() {
+    let mut model = connect(&Toy::start(Kind::NoOffsets));
+    let scored = model.score(&[request("The sky is", &[" blue"])], &mut |_, _| {}).unwrap();
+    let got = scored[0].continuations[0].log_likelihood;
+    assert!((got - ln_after("The sky is", " blue").0).abs() < 1e-9);
+    let read = model.read(&["the sky".into()], &mut |_, _| {}).unwrap()[0];
+    assert_eq!((read.tokens, read.bytes), (6, 6));
 }
 
 proptest! {
@@ -142,6 +161,37 @@ fn reasoning_that_the_server_cut_off_stands_before_its_answer() {
     let answer = connect(&toy).write(&chat, &writing(), &mut |_, _| {}).unwrap();
     assert_eq!(answer[0][0].text, "<think>hm</think>done");
     assert_eq!(answer[0][0].finish, Finish::EndToken);
+}
+
+#[test]
+fn stop_strings_end_answers_and_no_reasoning() {
+    let toy = Toy::serve(|path, asked| match path {
+        "/v1/models" => (200, json!({"data": [{"id": "toy"}]})),
+        "/v1/chat/completions" => {
+            assert_eq!(
+                asked["stop"].is_null(),
+                asked["max_tokens"] == 5,
+                "a server would heed them too early"
+            );
+            let message = json!({"reasoning": "2+2\nis", "content": "\n\n4\n5"});
+            let choices = json!([{"message": message, "finish_reason": "stop"}]);
+            (200, json!({"choices": choices, "usage": {"completion_tokens": 9}}))
+        }
+        _ => {
+            assert!(asked["stop"].is_null(), "within the block that the prompt opened");
+            let choices = json!([{"text": "2+2\nis</think>4\n5", "finish_reason": "length"}]);
+            (200, json!({"choices": choices, "usage": {"completion_tokens": 9}}))
+        }
+    });
+    let prompts = [Prompt::Chat(vec![Message::new("user", "ab")]), Prompt::Text("ab\n<think>\n".into())];
+    let after = Writing { stop: vec!["\n".into()], stop_after_reasoning: true, ..writing() };
+    let answers = connect(&toy).write(&prompts, &after, &mut |_, _| {}).unwrap();
+    let texts: Vec<&str> = answers.iter().map(|answers| answers[0].text.as_str()).collect();
+    assert_eq!(texts, ["<think>2+2\nis</think>\n\n4", "2+2\nis</think>4"]);
+    assert!(answers.iter().all(|answers| answers[0].finish == Finish::StopString));
+    let anywhere = Writing { stop_after_reasoning: false, max_tokens: 6, ..after };
+    let answers = connect(&toy).write(&prompts[..1], &anywhere, &mut |_, _| {}).unwrap();
+    assert_eq!(answers[0][0].text, "<think>2+2");
 }
 
 #[test]
@@ -236,8 +286,9 @@ fn the_model_is_found_by_name() {
     assert_eq!(connect(&Toy::start(Kind::Bytes)).name(), "toy");
     assert_eq!(connect(&Toy::start(Kind::LlamaCpp)).context_length(), Some(256));
     let settings = |url: &str| Settings { url: url.into(), model: None, token: None, concurrency: 1 };
-    for url in ["127.0.0.1:8000", "ftp://h/v1", "", "http://user:pw@h/v1"] {
-        assert!(ServerModel::connect(store(), settings(url)).is_err(), "{url}");
+    for url in ["127.0.0.1:8000", "ftp://h/v1", "", "http://user:secret@h/v1", "user:secret@h:8000/v1"] {
+        let error = ServerModel::connect(store(), settings(url)).err().unwrap().to_string();
+        assert!(!error.contains("secret"), "{error}");
     }
     let error = ServerModel::connect(store(), settings("http://127.0.0.1:1/v1")).err().unwrap().to_string();
     assert!(error.contains("check that the server runs"), "{error}");

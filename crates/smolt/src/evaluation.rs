@@ -4,7 +4,7 @@ use crate::commands::eval::access::{Opener, Opens};
 use crate::commands::eval::server::ServerArgs;
 use crate::commands::eval::{Asked, contamination};
 use crate::contamination::{Corpus, Search, measure};
-use crate::model_folder::ModelFolder;
+use crate::model_folder::{ModelFolder, RopeArgs};
 use crate::output;
 use smolt_eval::access::Standing;
 use smolt_eval::contamination::Contamination;
@@ -12,6 +12,7 @@ use smolt_eval::dataset::{self, Loaded};
 use smolt_eval::evaluate::{self, How, evaluate, summarise};
 use smolt_eval::lm_eval;
 use smolt_eval::model::Model;
+use smolt_eval::model::encoder::Encoder;
 use smolt_eval::model::journal::Journal;
 use smolt_eval::model::local::LocalModel;
 use smolt_eval::reading::{self, Reading};
@@ -127,13 +128,14 @@ pub(crate) fn now() -> String {
 }
 
 /// Asks everything; what the folder of results already holds is not asked again.
-pub(crate) fn run(job: &Job) -> Result<Evaluated, Failure> {
+pub(crate) fn run(job: &Job, rope: &RopeArgs) -> Result<Evaluated, Failure> {
+    rope.check(&job.server)?;
     let tasks = prepare(&job.asked)?;
     if let Some(mut model) = job.server.connect()? {
         let (record, machine) = (job.server.describe(&model), "a server's".to_owned());
         return ask_all(job, &tasks, Subject { model: &mut model, record, machine });
     }
-    let held = Held::load(&job.model, job.asked.how(Formulation::Cloze).chat)?;
+    let held = Held::stretched(&job.model, job.asked.how(Formulation::Cloze).chat, rope)?;
     let cpu = Cpu::new(job.threads).map_err(|e| Failure::bad_input(e.to_string()))?;
     held.ask(job, &tasks, &cpu)
 }
@@ -152,14 +154,31 @@ pub(crate) struct Held {
     folder: ModelFolder,
     template: Option<ChatTemplate>,
     record: ModelRecord,
+    /// Most tokens of a sequence.
+    context: usize,
 }
 
 impl Held {
     pub(crate) fn load(path: &Path, chat: bool) -> Result<Held, Failure> {
-        let folder = ModelFolder::load(path)?;
+        Held::stretched(path, chat, &RopeArgs::default())
+    }
+
+    /// With its RoPE stretched, which makes it another model in the records.
+    pub(crate) fn stretched(path: &Path, chat: bool, rope: &RopeArgs) -> Result<Held, Failure> {
+        let folder = ModelFolder::stretched(path, rope)?;
         let template = if chat { Some(folder.template()?) } else { None };
-        let record = describe(&folder)?;
-        Ok(Held { folder, template, record })
+        let mut record = describe(&folder)?;
+        if let (Some(hash), Some(scaling)) = (&mut record.config_hash, &rope.rope_scaling) {
+            *hash = hash::bytes(format!("{hash} {scaling}").as_bytes());
+        }
+        let context = record.context_length;
+        Ok(Held { folder, template, record, context })
+    }
+
+    /// Also where it was never trained, as far as it has positions; returns how far that is.
+    pub(crate) fn at_any_length(&mut self) -> usize {
+        self.context = self.folder.loaded.model.config().longest_sequence();
+        self.context
     }
 
     /// With how many tokens the model has seen.
@@ -184,8 +203,9 @@ impl Held {
         self.record.tokens_seen.unwrap_or(0)
     }
 
-    pub(crate) fn folder(&self) -> &ModelFolder {
-        &self.folder
+    /// From text to its tokens.
+    pub(crate) fn encoder(&self) -> Encoder<'_> {
+        self.folder.encoder(self.template.as_ref())
     }
 
     /// Asks everything of it.
@@ -201,7 +221,8 @@ impl Held {
         ask: impl FnOnce(Subject<'_>) -> T,
     ) -> T {
         let precision = precision.resolve(cpu.isa);
-        let mut model = local(&self.folder, cpu, precision, self.template.as_ref());
+        let model = local(&self.folder, cpu, precision, self.template.as_ref());
+        let mut model = LocalModel { context: self.context, ..model };
         let machine =
             format!("{} ({})", resources::cpu_model().unwrap_or_else(|| "unknown CPU".into()), cpu.isa);
         let record = ModelRecord { precision: name_of(precision).into(), ..self.record.clone() };
@@ -437,6 +458,7 @@ pub(crate) fn local<'a>(
         weights: &folder.loaded.weights,
         precision,
         encoder: folder.encoder(template),
+        context: folder.loaded.model.config().max_position_embeddings,
     }
 }
 
@@ -447,7 +469,7 @@ pub(crate) fn shown(folder: Option<&ModelFolder>, item: &Item, how: &How) -> Res
     let template = if how.chat { Some(folder.template()?) } else { None };
     let cpu = Cpu::new(1).map_err(|e| Failure::bad_input(e.to_string()))?;
     let model = local(folder, &cpu, Precision::Fp32, template.as_ref());
-    Ok(model.shown(&evaluate::prompt(item, how, right))?)
+    Ok(model.shown(&evaluate::prompt(item, how, right), 0)?)
 }
 
 /// What is known of a model, but for the precision it is asked in.

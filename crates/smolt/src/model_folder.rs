@@ -1,5 +1,7 @@
 //! A folder that holds a model, its tokenizer and its chat template.
 
+use crate::commands::eval::server::ServerArgs;
+use smolt_arch::ModelConfig;
 use smolt_eval::model::encoder::Encoder;
 use smolt_infer::Decoder;
 use smolt_model::folder::Loaded;
@@ -9,6 +11,27 @@ use smolt_tensor::gemm::Precision;
 use smolt_text::template::ChatTemplate;
 use smolt_text::tokenizer::Tokenizer;
 use std::path::{Path, PathBuf};
+
+/// Flags of every command that may ask a model beyond the length it was trained for.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(crate) struct RopeArgs {
+    /// Stretch RoPE, in the spelling of config.json: '{"rope_type": "yarn", "factor": 4.0}'; the context grows to factor times
+    /// the original
+    #[arg(long, value_name = "JSON")]
+    pub(crate) rope_scaling: Option<String>,
+}
+
+impl RopeArgs {
+    /// A server's model is as it is.
+    pub(crate) fn check(&self, server: &ServerArgs) -> Result<(), Failure> {
+        match (&self.rope_scaling, server.given()) {
+            (Some(_), Some(_)) => Err(Failure::bad_input(
+                "--rope-scaling changes a folder's model: start the server with it instead",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
 
 /// A model ready to be asked.
 pub(crate) struct ModelFolder {
@@ -20,8 +43,18 @@ pub(crate) struct ModelFolder {
 impl ModelFolder {
     /// Loads a Hugging Face folder; a run folder stands for its newest whole checkpoint.
     pub(crate) fn load(path: &Path) -> Result<ModelFolder, Failure> {
+        ModelFolder::stretched(path, &RopeArgs::default())
+    }
+
+    /// Loads a folder, its RoPE stretched.
+    pub(crate) fn stretched(path: &Path, rope: &RopeArgs) -> Result<ModelFolder, Failure> {
         let path = resolve(path)?;
-        let loaded = Loaded::load(&path).map_err(|e| Failure::bad_input(e.to_string()))?;
+        let bad = |e: &dyn std::fmt::Display| Failure::bad_input(e.to_string());
+        let mut config = ModelConfig::load(&path.join("config.json")).map_err(|e| bad(&e))?;
+        if let Some(scaling) = &rope.rope_scaling {
+            config = config.stretched(scaling).map_err(|e| bad(&format!("--rope-scaling: {e}")))?;
+        }
+        let loaded = Loaded::load_as(&path, config).map_err(|e| bad(&e))?;
         let tokenizer = Tokenizer::load(&path.join("tokenizer.json"))?;
         if tokenizer.vocab_size() > loaded.model.config().vocab_size {
             return Err(Failure::bad_input(format!(
@@ -36,11 +69,7 @@ impl ModelFolder {
 
     /// The folder's chat template.
     pub(crate) fn template(&self) -> Result<ChatTemplate, Failure> {
-        let path = self.path.join("chat_template.jinja");
-        let source = std::fs::read_to_string(&path).map_err(|e| {
-            Failure::bad_input(format!("cannot read {}: {e}; chatting needs a chat template", path.display()))
-        })?;
-        Ok(ChatTemplate::new(&source)?)
+        template(&self.path)
     }
 
     /// Tokens that end an answer: the configuration's end-of-sequence tokens.
@@ -68,6 +97,15 @@ impl ModelFolder {
         let capacity = capacity.min(usize::try_from(fits).unwrap_or(usize::MAX));
         Decoder::new(cpu, &self.loaded.model, &self.loaded.weights, precision, slots, capacity)
     }
+}
+
+/// The chat template of a Hugging Face folder.
+pub(crate) fn template(folder: &Path) -> Result<ChatTemplate, Failure> {
+    let path = folder.join("chat_template.jinja");
+    let source = std::fs::read_to_string(&path).map_err(|e| {
+        Failure::bad_input(format!("cannot read {}: {e}; chatting needs a chat template", path.display()))
+    })?;
+    Ok(ChatTemplate::new(&source)?)
 }
 
 /// `path` itself, or the newest whole checkpoint when `path` is a run's folder.

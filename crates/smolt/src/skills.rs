@@ -220,6 +220,7 @@ fn untrained(
         weights: &fresh.weights,
         precision,
         encoder: folder.encoder(None),
+        context: fresh.model.config().max_position_embeddings,
     };
     Ok(test.ask(Formulation::Cloze, items, &mut model, true)?.0)
 }
@@ -269,7 +270,15 @@ fn ended(model: &mut LocalModel<'_>, path: &Path, max_tokens: usize) -> Result<S
     };
     let chats =
         JsonLines::<Chat>::open(path)?.map(|chat| Ok(prompt(chat?))).collect::<Result<Vec<_>, Failure>>()?;
-    let writing = Writing { max_tokens, stop: Vec::new(), temperature: 0.0, top_p: 1.0, samples: 1, seed: 0 };
+    let writing = Writing {
+        max_tokens,
+        stop: Vec::new(),
+        stop_after_reasoning: false,
+        temperature: 0.0,
+        top_p: 1.0,
+        samples: 1,
+        seed: 0,
+    };
     let answers = model.write(&chats, &writing, &mut |_, _| {})?;
     Ok(Score::of(answers.iter().flatten().map(|answer| answer.finish == Finish::EndToken)))
 }

@@ -278,9 +278,7 @@ fn one_document_does_not_say_how_sure_its_score_is() {
 
 #[test]
 fn a_model_that_diverged_is_told_not_scored() {
-    let from = std::fs::read_dir(place().join("one/checkpoints")).unwrap().next().unwrap().unwrap().path();
-    common::copy(&from, &place().join("diverged"));
-    let weights = place().join("diverged/model.safetensors");
+    let weights = copied("diverged").join("model.safetensors");
     let mut bytes = std::fs::read(&weights).unwrap();
     let at = bytes.len() - 64;
     bytes[at..].chunks_exact_mut(4).for_each(|value| value.copy_from_slice(&f32::NAN.to_le_bytes()));
@@ -291,6 +289,28 @@ fn a_model_that_diverged_is_told_not_scored() {
     let refused = eval(&["diverged", "--text", "text.jsonl", "--out", "diverged-text"]);
     assert!(refused.code == Some(2) && refused.err.contains("not a number"), "{}", refused.err);
     assert!(!place().join("diverged-text/results.json").exists(), "nothing that cannot be read again");
+    for args in [
+        &[
+            "eval",
+            "diverged",
+            "--task",
+            "quiz.toml",
+            "--datasets",
+            "data",
+            "--offline",
+            "--formulation",
+            "generation",
+        ][..],
+        &["eval", "ruler", "diverged", "--lengths", "256", "--kinds", "niah_single_1", "--count", "1"],
+        &["eval", "thinkfollow", "diverged", "--max-tokens", "8", "--limit", "2"],
+        &["generate", "--model", "diverged", "--prompt", "The sea"],
+        &["generate", "--model", "diverged", "--prompt", "The sea", "--temperature", "1"],
+    ] {
+        let mut command = smolt();
+        command.current_dir(place()).args(args);
+        let ran = Ran::of(command);
+        assert!(ran.code == Some(2) && ran.err.contains("not a number"), "{args:?}: {}", ran.err);
+    }
 }
 
 /// `datasets/somebody/quiz` with a card, as the Hub has it.
@@ -437,6 +457,93 @@ fn a_long_context_is_measured_by_length() {
     let refused = eval(&["ruler", "one", "--lengths", "4096"]);
     assert_eq!(refused.code, Some(2));
     assert!(refused.err.contains("context of 512"), "{}", refused.err);
+}
+
+/// A run's model in a folder of its own.
+fn copied(name: &str) -> PathBuf {
+    let from = std::fs::read_dir(place().join("one/checkpoints")).unwrap().next().unwrap().unwrap().path();
+    let to = place().join(name);
+    common::copy(&from, &to);
+    to
+}
+
+#[test]
+fn the_whole_context_is_used_and_no_prompt_is_cut() {
+    let template = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}\
+        {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+    std::fs::write(copied("templated").join("chat_template.jinja"), template).unwrap();
+    let kinds = "niah_single_1,niah_single_2,niah_multikey_1,vt,fwe";
+    let asked = ["ruler", "templated", "--lengths", "512", "--count", "3", "--kinds", kinds, "--json"];
+    for (out, more) in [("full", &[][..]), ("full-chat", &["--chat"])] {
+        let ran = eval(&[&asked[..], &["--out", out], more].concat()).success();
+        let report: Value = serde_json::from_str(&ran).unwrap();
+        assert_eq!(report["model"]["context_length"], 512);
+        let text = std::fs::read_to_string(place().join(out).join("samples.jsonl")).unwrap();
+        let samples: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(samples.len(), 15);
+        for sample in &samples {
+            assert_eq!(sample["dropped_tokens"], 0, "{}", sample["id"]);
+            assert!(sample["tokens"].as_u64() <= sample["max_tokens"].as_u64());
+        }
+        let most: std::collections::BTreeSet<u64> =
+            samples.iter().map(|sample| sample["max_tokens"].as_u64().unwrap()).collect();
+        assert!(most.len() > 2, "{most:?}");
+    }
+}
+
+#[test]
+fn rope_is_stretched_to_ask_beyond_the_trained_length() {
+    let yarn = ["--rope-scaling", r#"{"rope_type": "yarn", "factor": 2.0}"#];
+    let cloze = ["--formulation", "cloze", "--limit", "4", "--out", "stretched"];
+    quiz("one", &[&cloze[..], &yarn].concat()).success();
+    let model = &results("stretched")["model"];
+    assert_eq!(model["context_length"], 1024);
+    let refused = quiz("one", &cloze);
+    assert!(refused.code == Some(2) && refused.err.contains("another model"), "{}", refused.err);
+    let ruler = ["ruler", "one", "--lengths", "640", "--kinds", "niah_single_1", "--count", "1", "--json"];
+    assert_eq!(eval(&ruler).code, Some(2));
+    let report: Value = serde_json::from_str(&eval(&[&ruler[..], &yarn].concat()).success()).unwrap();
+    assert_eq!(report["rope_scaling"], yarn[1]);
+    let long = "so on ".repeat(300);
+    let generate = |more: &[&str]| {
+        let mut command = smolt();
+        command.current_dir(place()).args([
+            "generate",
+            "--model",
+            "one",
+            "--max-tokens",
+            "4",
+            "--prompt",
+            &long,
+        ]);
+        Ran::of({
+            command.args(more);
+            command
+        })
+    };
+    assert!(generate(&[]).err.contains("the context of 512"));
+    generate(&yarn).success();
+    let wrong = generate(&["--rope-scaling", r#"{"rope_type": "yarn"}"#]);
+    assert!(
+        wrong.code == Some(2) && wrong.err.contains("--rope-scaling: `rope_scaling.factor`"),
+        "{}",
+        wrong.err
+    );
+}
+
+#[test]
+fn a_prompt_that_was_cut_is_shown_as_it_was_read() {
+    let prompt =
+        format!("item.prompt=Once upon a time {}{{{{ question }}}}\nAnswer:", "and so on ".repeat(300));
+    for (out, formulation) in [("cut-cloze", "cloze"), ("cut-generation", "generation")] {
+        let more = ["--formulation", formulation, "--out", out, "--limit", "2", "--set", &prompt];
+        quiz("one", &more).success();
+        for sample in samples(out, &format!("quiz.{formulation}.jsonl")) {
+            let shown = sample["prompt"].as_str().unwrap();
+            assert!(sample["dropped_tokens"].as_u64().unwrap() > 0);
+            assert!(!shown.contains("Once upon") && shown.ends_with("\nAnswer:"), "{shown}");
+        }
+    }
 }
 
 fn thinkfollow(more: &[&str]) -> Ran {

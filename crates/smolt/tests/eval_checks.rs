@@ -221,7 +221,9 @@ fn a_held_out_benchmark_is_logged_and_downgraded() {
 fn what_was_opened_for_another_run_is_open_for_this_one() {
     let dir = tempfile::tempdir().unwrap();
     let (one, two) = (dir.path().join("runs/one"), dir.path().join("runs/two"));
-    [&one, &two].map(|run| common::copy(Path::new(&at("run")), run));
+    for run in [&one, &two] {
+        common::copy(Path::new(&at("run")), run);
+    }
     let task = at("held.toml");
     let ask = |run: &Path, more: &[&str]| {
         let args = [text(run), "--task", &task, "--formulation", "cloze", "--limit", "8"];

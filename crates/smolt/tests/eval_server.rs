@@ -133,12 +133,14 @@ impl Served {
             end_tokens: self.loaded.model.config().eos_token_id.clone(),
         };
         let (model, weights) = (&self.loaded.model, &self.loaded.weights);
-        let mut model = LocalModel { cpu: &self.cpu, model, weights, precision: Precision::Fp32, encoder };
+        let precision = Precision::Fp32;
+        let mut model = LocalModel { cpu: &self.cpu, model, weights, precision, encoder, context: CONTEXT };
         let stop =
             asked["stop"].as_array().into_iter().flatten().map(|stop| stop.as_str().unwrap().to_owned());
         let writing = Writing {
             max_tokens: asked["max_tokens"].as_u64().unwrap() as usize,
             stop: stop.collect(),
+            stop_after_reasoning: false,
             temperature: 0.0,
             top_p: 1.0,
             samples: 1,
@@ -227,6 +229,33 @@ fn a_server_scores_as_its_folder_does() {
 }
 
 #[test]
+fn stop_strings_end_no_reasoning() {
+    let served = Served::load(&folder());
+    let encoder = Encoder { tokenizer: &served.tokenizer, template: None, end_tokens: Vec::new() };
+    let (model, weights) = (&served.loaded.model, &served.loaded.weights);
+    let precision = Precision::Fp32;
+    let mut model = LocalModel { cpu: &served.cpu, model, weights, precision, encoder, context: CONTEXT };
+    let mut written = |stop: &str, stop_after_reasoning: bool| {
+        let stop = if stop.is_empty() { Vec::new() } else { vec![stop.to_owned()] };
+        let writing = Writing {
+            max_tokens: 12,
+            stop,
+            stop_after_reasoning,
+            temperature: 1.0,
+            top_p: 1.0,
+            samples: 1,
+            seed: 0,
+        };
+        let prompt = [Prompt::Text("What is 2?\n<think>\n".into())];
+        model.write(&prompt, &writing, &mut |_, _| {}).unwrap().remove(0).remove(0)
+    };
+    let whole = written("", false);
+    let stop: String = whole.text.chars().rev().take(2).collect::<Vec<_>>().into_iter().rev().collect();
+    assert_eq!(written(&stop, true), whole, "the block is open to the end");
+    assert_eq!(written(&stop, false).finish, Finish::StopString);
+}
+
+#[test]
 fn what_goes_wrong_is_tried_again_or_told_in_one_line() {
     let server = server();
     let cloze = ["--formulation", "cloze", "--json", "--limit", "4"];
@@ -283,6 +312,49 @@ fn what_was_answered_before_an_end_is_not_asked_again() {
     assert_eq!(asked() - before, all - 6, "all but the six candidates of two items");
     assert_eq!(samples("in-one-go", "quiz.cloze.jsonl"), samples("in-two", "quiz.cloze.jsonl"));
     assert!(!answers.parent().unwrap().exists(), "nothing is left of them beside the samples");
+}
+
+#[test]
+fn a_long_context_is_measured_on_a_server_and_goes_on_after_an_end() {
+    let server = Toy::serve(|path, asked| match path {
+        "/v1/models" => (200, json!({"data": [{"id": "tiny", "max_model_len": 512}]})),
+        _ => {
+            let (begun, said) = (json!("assistant"), json!({"content": "It is 1234567."}));
+            let chat = asked["messages"].as_array().is_some_and(|all| all[1]["role"] == begun);
+            assert!(asked["prompt"].is_string() || chat && asked["continue_final_message"] == true);
+            let choice = json!({"text": "It is 1234567.", "message": said, "finish_reason": "stop"});
+            (200, json!({"choices": [choice], "usage": {"completion_tokens": 5}}))
+        }
+    });
+    let (url, tokenizer) = (format!("{}/v1", server.url), folder().display().to_string());
+    let ruler = |more: &[&str]| {
+        let mut command = smolt();
+        command.current_dir(place()).args(["eval", "ruler", "--json", "--server", &url]).args(more);
+        command.args(["--server-token-env", "SMOLT_TEST_TOKEN", "--concurrency", "1", "--count", "3"]);
+        command.env("SMOLT_TEST_TOKEN", "secret");
+        for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+            command.env_remove(name);
+        }
+        Ran::of(command)
+    };
+    let given =
+        ["--tokenizer", &tokenizer, "--lengths", "512", "--kinds", "niah_single_1,vt", "--out", "ruler"];
+    server.plant(after(1 + 4, Fault::Status(401)));
+    assert_eq!(ruler(&given).code, Some(2));
+    let before = server.tokens_seen().len();
+    let report = json_of(ruler(&given));
+    assert_eq!(server.tokens_seen().len() - before, 1 + 2, "four of six were heard before");
+    assert_eq!((&report["cells"][0]["score"]["n"], &report["model"]["hash"]), (&json!(3), &json!("tiny")));
+    assert!(!place().join("ruler/answers").exists());
+    json_of(ruler(&[&given[..6], &["--chat"]].concat()));
+    let refused = ruler(&given[2..6]);
+    assert!(refused.code == Some(2) && refused.err.contains("--tokenizer"), "{}", refused.err);
+    let nothing = ruler(&["--tokenizer", &tokenizer, "--lengths", "64,512", "--kinds", "qa_1"]);
+    assert!(
+        nothing.code == Some(2) && nothing.err.contains("nothing can be run: qa_1 needs"),
+        "{}",
+        nothing.err
+    );
 }
 
 /// More than fits the server's context.

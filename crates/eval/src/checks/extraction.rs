@@ -3,10 +3,12 @@
 use super::answers::has_words;
 use super::{FEWEST, Finding, Hits, NEARLY_ALWAYS, SIGMA, SYSTEMATIC, Severity, Subject};
 use crate::evaluate::{Sample, Written};
-use crate::model::local::cut_at_stop;
+use crate::model::stop::cut_at_stop;
 use crate::score::generation::{Judge, Judged};
+use crate::score::reasoning::{self, Reasoning};
 use crate::task::pose::Item;
 use crate::task::{Compare, Formulation, Generation, Task};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Share of the wrong answers that hold the right one, from which the extraction is at fault.
@@ -114,9 +116,11 @@ pub fn written(task: &Task, samples: &[Sample]) -> Vec<Finding> {
     let answers: Vec<Answer<'_>> = samples
         .iter()
         .flat_map(|sample| sample.written.iter().map(move |written| (sample, written)))
+        // Reasoning that never ended is a finding of its own; there is nothing in it to extract.
+        .filter(|(_, written)| written.reasoning != Reasoning::Unclosed)
         .filter_map(|(sample, written)| {
             let judged = written.judged.iter().find(|judged| judged.metric == primary)?;
-            Some(Answer { sample, written, judged })
+            Some(Answer { sample, text: answer(sample, written), judged })
         })
         .collect();
     if answers.len() < FEWEST {
@@ -134,13 +138,23 @@ pub fn written(task: &Task, samples: &[Sample]) -> Vec<Finding> {
 
 struct Answer<'s> {
     sample: &'s Sample,
-    written: &'s Written,
+    /// What was judged.
+    text: Cow<'s, str>,
     judged: &'s Judged,
+}
+
+/// What was written without its reasoning, where that was cut off.
+fn answer<'s>(sample: &Sample, written: &'s Written) -> Cow<'s, str> {
+    let text = &written.generated.text;
+    match written.reasoning {
+        Reasoning::Absent => Cow::Borrowed(text),
+        _ => Cow::Owned(reasoning::split_after(&sample.prompt, text).answer),
+    }
 }
 
 impl Answer<'_> {
     fn text(&self) -> &str {
-        &self.written.generated.text
+        &self.text
     }
 
     fn shown(&self) -> String {

@@ -148,13 +148,22 @@ fn equal_likelihoods(subject: Subject<'_>, samples: &[Sample]) -> Option<Finding
 fn cut_answers(subject: Subject<'_>, samples: &[Sample]) -> Vec<Finding> {
     let mut truncated = Hits::new("answers_truncated");
     let mut unclosed = Hits::new("reasoning_unclosed");
+    let mut limited = 0usize;
     for (sample, written) in samples.iter().flat_map(|s| s.written.iter().map(move |w| (s, w))) {
         let shown = || format!("item {}: {}", sample.id, written.generated.text);
         truncated.see(written.generated.finish == Finish::Length, shown);
-        unclosed.see(written.reasoning == Reasoning::Unclosed, shown);
+        let open = written.reasoning == Reasoning::Unclosed;
+        unclosed.see(open, shown);
+        limited += usize::from(open && written.generated.finish == Finish::Length);
     }
     let fix = "raise generation.max_tokens, or add the string that ends an answer to generation.stop";
-    let more = "raise generation.max_tokens: reasoning must end before there is an answer";
+    let more = match 2 * limited >= unclosed.count {
+        true => "raise generation.max_tokens: reasoning must end before there is an answer",
+        false => {
+            "read the answers: the model, or a stop string (generation.stop), ended them within the reasoning, so more \
+             tokens do not help"
+        }
+    };
     [
         mostly(truncated, subject, "answers ran into the token limit", fix),
         mostly(unclosed, subject, "reasoning never ended", more),

@@ -321,6 +321,32 @@ fn faults_of_extraction_show_in_what_was_written() {
     error(&super::scores(&task, Formulation::Generation, &scores, &cut), "answers_truncated");
 }
 
+#[test]
+fn reasoning_that_never_ended_is_a_fault_of_its_own() {
+    let task = builtin("gsm8k", &[]).unwrap();
+    let items = posed(&task, Formulation::Generation, 60);
+    let scores = summary(&task, Formulation::Generation, 0.0, 0.0);
+    for (finish, fix) in
+        [(Finish::Length, "raise generation.max_tokens"), (Finish::StopString, "stop string")]
+    {
+        let mut samples =
+            answered(&task, &items, |_, item| (format!("so it is {}, or", number(item)), finish));
+        samples.iter_mut().flat_map(|s| &mut s.written).for_each(|w| w.reasoning = Reasoning::Unclosed);
+        assert_eq!(written(&task, &samples), [], "no answer, so no fault of the extraction");
+        let found = super::scores(&task, Formulation::Generation, &scores, &samples);
+        let unclosed = error(&found, "reasoning_unclosed");
+        assert!(unclosed.fix.contains(fix), "{}", unclosed.fix);
+        let counts = evaluate::summarise(&task, Formulation::Generation, &items, &samples).counts;
+        assert_eq!((counts.unclosed_reasoning, counts.nothing_extracted), (60, 0));
+    }
+    // The right number is in the reasoning only.
+    let mut samples = answered(&task, &items, |i, item| {
+        (format!("<think>{}</think>#### {}", number(item), 100_000 + i), Finish::EndToken)
+    });
+    samples.iter_mut().flat_map(|s| &mut s.written).for_each(|w| w.reasoning = Reasoning::Closed);
+    assert_eq!(written(&task, &samples), []);
+}
+
 fn summary(task: &Task, formulation: Formulation, value: f64, chance: f64) -> TaskScores {
     let n = 400;
     let stderr = (value * (1.0 - value) / n as f64).sqrt();

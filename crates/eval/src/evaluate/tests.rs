@@ -32,7 +32,7 @@ impl Model for Listener {
         Ok(Vec::new())
     }
 
-    fn shown(&self, prompt: &Prompt) -> Result<String, ModelError> {
+    fn shown(&self, prompt: &Prompt, _: usize) -> Result<String, ModelError> {
         Ok(match prompt {
             Prompt::Text(text) => text.clone(),
             Prompt::Chat(messages) => messages.iter().map(|m| format!("{}: {}", m.role, m.content)).collect(),
@@ -73,6 +73,7 @@ pub(crate) fn result(
         split: "test".into(),
         hash: "x".into(),
         rows: 9,
+        few_shot_hash: None,
     };
     TaskResult {
         task: task.name.clone(),
@@ -136,4 +137,53 @@ fn what_a_task_forgives_is_forgiven_over_the_corpus() {
     assert_eq!(sample.values["chrf"], 1.0);
     let scores = summarise(&task, Formulation::Generation, &items, &[sample]);
     assert!((scores.metrics["chrf"].value - 1.0).abs() < 1e-12, "{scores:?}");
+}
+
+/// A model whose template opens a block of reasoning, and that writes one text.
+struct Reasons(&'static str);
+
+impl Model for Reasons {
+    fn score(&mut self, _: &[Request], _: OnDone<'_>) -> Result<Vec<Scored>, ModelError> {
+        Err(ModelError::Request("does not score".into()))
+    }
+
+    fn write(
+        &mut self,
+        prompts: &[Prompt],
+        writing: &Writing,
+        on_done: OnDone<'_>,
+    ) -> Result<Vec<Vec<Generated>>, ModelError> {
+        assert!(writing.stop_after_reasoning);
+        let text = self.0.to_owned();
+        let answer = Generated { text, finish: Finish::Length, tokens: 1, dropped_tokens: 0 };
+        on_done(1, Heard::Written(0, 0, &answer));
+        Ok(vec![vec![answer]; prompts.len()])
+    }
+
+    fn read(&mut self, _: &[String], _: OnDone<'_>) -> Result<Vec<TextScore>, ModelError> {
+        Err(ModelError::Request("does not read".into()))
+    }
+
+    fn shown(&self, _: &Prompt, _: usize) -> Result<String, ModelError> {
+        Ok("<|im_start|>assistant\n<think>\n".into())
+    }
+}
+
+#[test]
+fn reasoning_that_the_template_opened_is_not_the_answer() {
+    let task = builtin("gsm8k", &["few_shot.count=0".to_owned()]).unwrap();
+    let row = serde_json::json!({"question": "What is 2 + 2?", "answer": "2 + 2 = 4\n#### 4"});
+    let rows = [row.as_object().unwrap().clone()];
+    let items = pose(&task, Formulation::Generation, &rows, None).unwrap();
+    let how = How { formulation: Formulation::Generation, system_prompt: None, ..how(true) };
+    for (text, reasoning, value) in
+        [("#### 4, or #### 5", Reasoning::Unclosed, 0.0), ("#### 5</think>#### 4", Reasoning::Closed, 1.0)]
+    {
+        let mut so_far = None;
+        let mut hear = |_: usize, _: usize, score: Option<f64>| so_far = score;
+        let samples = evaluate(&task, &items, &how, &mut Reasons(text), &mut hear).unwrap();
+        assert_eq!(samples[0].written[0].reasoning, reasoning);
+        let primary = task.primary(Formulation::Generation);
+        assert_eq!((samples[0].values[&primary], so_far), (value, Some(value)), "{text}");
+    }
 }

@@ -25,6 +25,24 @@ impl Encoder<'_> {
         bos.or(self.end_tokens.first().copied()).ok_or_else(|| ModelError::Request(none.into()))
     }
 
+    /// Refuses a tokenizer that counts the tags of reasoning among its special tokens: those are left out of answers, and all
+    /// thinking with them.
+    ///
+    /// # Errors
+    /// The fix.
+    pub fn check_tags(&self) -> Result<(), ModelError> {
+        let tags = "<think></think>";
+        let shown = self.tokenizer.decode(&self.tokenizer.encode(tags, false), true);
+        if shown.contains("<think>") && shown.contains("</think>") {
+            return Ok(());
+        }
+        Err(ModelError::Request(
+            "the tokenizer leaves <think> and </think> out of what it decodes; set their `special` to false in \
+             tokenizer.json"
+                .into(),
+        ))
+    }
+
     /// The tokens of a prompt, at least one.
     pub fn prompt(&self, prompt: &Prompt) -> Result<Vec<u32>, ModelError> {
         let (text, templated) = self.text(prompt)?;
@@ -32,10 +50,11 @@ impl Encoder<'_> {
         if tokens.is_empty() { Ok(vec![self.prefix_token()?]) } else { Ok(tokens) }
     }
 
-    /// The prompt as the model reads it, special tokens included.
-    pub fn shown(&self, prompt: &Prompt) -> Result<String, ModelError> {
+    /// The prompt as the model reads it, special tokens included, without the first `dropped`.
+    pub fn shown(&self, prompt: &Prompt, dropped: usize) -> Result<String, ModelError> {
         let (text, templated) = self.text(prompt)?;
-        Ok(self.tokenizer.decode(&self.tokenizer.encode(&text, !templated), false))
+        let tokens = self.tokenizer.encode(&text, !templated);
+        Ok(self.tokenizer.decode(tokens.get(dropped..).unwrap_or_default(), false))
     }
 
     /// A request as tokens. White space at the end of the prompt belongs to the continuation, which is what is left of
@@ -63,7 +82,7 @@ impl Encoder<'_> {
     }
 
     /// The text of a prompt, and whether the template already wrote its special tokens.
-    fn text(&self, prompt: &Prompt) -> Result<(String, bool), ModelError> {
+    pub(super) fn text(&self, prompt: &Prompt) -> Result<(String, bool), ModelError> {
         match prompt {
             Prompt::Text(text) => Ok((text.clone(), false)),
             Prompt::Chat(messages) => {
@@ -71,8 +90,52 @@ impl Encoder<'_> {
                 let template = self.template.ok_or_else(|| ModelError::Request(none.into()))?;
                 let known = self.tokenizer.special_tokens_map();
                 let variables = known.iter().map(|(k, v)| (k.clone(), v.clone().into())).collect();
-                Ok((template.render(messages, true, &variables)?.text, true))
+                let (messages, begun) = match messages.split_last() {
+                    Some((last, before)) if last.role == "assistant" => (before, last.content.as_str()),
+                    _ => (messages.as_slice(), ""),
+                };
+                Ok((template.render(messages, true, &variables)?.text + begun, true))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use smolt_text::template::Message;
+    use std::path::Path;
+
+    #[test]
+    fn an_answer_that_is_begun_stands_in_the_assistants_turn_and_cut_prompts_are_shown_cut() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/text/tokenizer");
+        let tokenizer = Tokenizer::load(&folder.join("tokenizer.json")).unwrap();
+        let source = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}\
+            {% if add_generation_prompt %}[assistant] {% endif %}";
+        let template = ChatTemplate::new(source).unwrap();
+        let encoder = Encoder { tokenizer: &tokenizer, template: Some(&template), end_tokens: Vec::new() };
+        let user = Message::new("user", "Which?");
+        let begun = Prompt::Chat(vec![user.clone(), Message::new("assistant", "It is")]);
+        assert_eq!(encoder.shown(&begun, 0).unwrap(), "[user] Which?\n[assistant] It is");
+        assert_eq!(encoder.shown(&Prompt::Chat(vec![user]), 0).unwrap(), "[user] Which?\n[assistant] ");
+        encoder.check_tags().unwrap();
+        let all = encoder.prompt(&begun).unwrap();
+        assert_eq!(
+            encoder.shown(&begun, all.len() - 1).unwrap(),
+            tokenizer.decode(&all[all.len() - 1..], false)
+        );
+    }
+    #[test]
+    fn tags_among_the_special_tokens_are_refused() {
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/text/tokenizer/tokenizer.json");
+        let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let mut token = json["added_tokens"][0].clone();
+        token["id"] = json["model"]["vocab"].as_object().unwrap().len().into();
+        token["content"] = "</think>".into();
+        json["added_tokens"].as_array_mut().unwrap().push(token);
+        let tokenizer = Tokenizer::from_json(json.to_string().as_bytes(), &path).unwrap();
+        let encoder = Encoder { tokenizer: &tokenizer, template: None, end_tokens: Vec::new() };
+        assert!(encoder.check_tags().unwrap_err().to_string().contains("`special` to false"));
     }
 }

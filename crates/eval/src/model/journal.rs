@@ -122,8 +122,8 @@ impl Model for Journal<'_> {
         self.model.read(texts, on_done)
     }
 
-    fn shown(&self, prompt: &Prompt) -> Result<String, ModelError> {
-        self.model.shown(prompt)
+    fn shown(&self, prompt: &Prompt, dropped: usize) -> Result<String, ModelError> {
+        self.model.shown(prompt, dropped)
     }
 }
 
@@ -215,7 +215,7 @@ mod tests {
             Err(ModelError::Request("does not read".into()))
         }
 
-        fn shown(&self, prompt: &Prompt) -> Result<String, ModelError> {
+        fn shown(&self, prompt: &Prompt, _: usize) -> Result<String, ModelError> {
             Ok(text(prompt))
         }
     }
@@ -262,8 +262,15 @@ mod tests {
 
     #[test]
     fn written_answers_are_those_of_one_go_whenever_it_was_cut() {
-        let writing =
-            Writing { max_tokens: 4, stop: vec![], temperature: 1.0, top_p: 1.0, samples: 2, seed: 0 };
+        let writing = Writing {
+            max_tokens: 4,
+            stop: vec![],
+            stop_after_reasoning: false,
+            temperature: 1.0,
+            top_p: 1.0,
+            samples: 2,
+            seed: 0,
+        };
         let asked = prompts(&["a", "b", "a", "c"]);
         let ask = |journal: &mut Journal<'_>, hear: OnDone<'_>| journal.write(&asked, &writing, hear);
         let whole = tempfile::tempdir().unwrap();

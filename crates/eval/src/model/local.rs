@@ -1,10 +1,13 @@
 //! A model in memory, read from a Hugging Face folder.
 
 use super::encoder::Encoder;
+use super::stop::Stops;
 use super::{
     Continuation, Finish, Generated, Heard, Model, ModelError, OnDone, Prompt, Request, Scored, TextScore,
     Writing,
 };
+use crate::score::reasoning;
+use smolt_infer::decoder::Error;
 use smolt_infer::sampling::Sampling;
 use smolt_infer::{Choice, Decoder, Question, Said, Settings, generate, rolling, score};
 use smolt_model::Transformer;
@@ -32,17 +35,14 @@ pub struct LocalModel<'m> {
     pub precision: Precision,
     /// From text to its tokens.
     pub encoder: Encoder<'m>,
+    /// Most tokens of a sequence; prompts that leave no room for what follows them are cut from the left.
+    pub context: usize,
 }
 
 impl<'m> LocalModel<'m> {
-    /// Most tokens of a sequence.
-    fn context(&self) -> usize {
-        self.model.config().max_position_embeddings
-    }
-
     /// A decoder with room for sequences of `longest` tokens: caches of a long context are large.
     fn decoder(&self, longest: usize) -> Decoder<'m> {
-        let capacity = longest.next_multiple_of(64).min(self.context());
+        let capacity = longest.next_multiple_of(64).min(self.context);
         let slots = (CACHE_TOKENS / capacity.max(1)).clamp(FEWEST_SLOTS, MOST_SLOTS);
         Decoder::new(self.cpu, self.model, self.weights, self.precision, slots, capacity)
     }
@@ -55,9 +55,24 @@ impl<'m> LocalModel<'m> {
         Ok((question, dropped))
     }
 
+    /// Prompts as tokens, cut to leave room for answers.
+    fn begin(&self, prompts: &[Prompt], writing: &Writing) -> Result<Vec<Begun>, ModelError> {
+        let begun = |prompt: &Prompt| {
+            let mut tokens = self.encoder.prompt(prompt)?;
+            let dropped = self.cut(&mut tokens, writing.max_tokens.saturating_sub(1))?;
+            let open = reasoning::opened(&self.encoder.text(prompt)?.0);
+            if open.is_some() && writing.stop_after_reasoning {
+                // Without its closing tag, no answer would ever begin.
+                self.encoder.check_tags()?;
+            }
+            Ok(Begun { tokens, dropped, open })
+        };
+        prompts.iter().map(begun).collect()
+    }
+
     /// Cuts a prompt from the left so that `after` more tokens fit; how many were cut.
     fn cut(&self, prompt: &mut Vec<u32>, after: usize) -> Result<usize, ModelError> {
-        let capacity = self.context();
+        let capacity = self.context;
         if after >= capacity {
             return Err(ModelError::Request(format!(
                 "{after} tokens after the prompt do not fit a context of {capacity}"
@@ -66,6 +81,25 @@ impl<'m> LocalModel<'m> {
         let dropped = (prompt.len() + after).saturating_sub(capacity);
         prompt.drain(..dropped);
         Ok(dropped)
+    }
+}
+
+/// A prompt that an answer is written to.
+struct Begun {
+    tokens: Vec<u32>,
+    /// Tokens cut from its left.
+    dropped: usize,
+    /// The tag with which it ends, where it opens a block of reasoning.
+    open: Option<&'static str>,
+}
+
+impl From<smolt_infer::Finish> for Finish {
+    fn from(finish: smolt_infer::Finish) -> Finish {
+        match finish {
+            smolt_infer::Finish::Stop => Finish::EndToken,
+            smolt_infer::Finish::Caller => Finish::StopString,
+            smolt_infer::Finish::Length => Finish::Length,
+        }
     }
 }
 
@@ -97,13 +131,9 @@ impl Model for LocalModel<'_> {
         on_done: OnDone<'_>,
     ) -> Result<Vec<Vec<Generated>>, ModelError> {
         let samples = writing.samples.max(1);
-        let mut encoded = Vec::with_capacity(prompts.len() * samples);
-        let mut dropped = Vec::with_capacity(prompts.len());
-        for prompt in prompts {
-            let mut tokens = self.encoder.prompt(prompt)?;
-            dropped.push(self.cut(&mut tokens, writing.max_tokens.saturating_sub(1))?);
-            encoded.extend(std::iter::repeat_n(tokens, samples));
-        }
+        let (stops, read) = (Stops::of(writing), self.begin(prompts, writing)?);
+        let encoded: Vec<Vec<u32>> =
+            read.iter().flat_map(|begun| std::iter::repeat_n(begun.tokens.clone(), samples)).collect();
         let settings = Settings {
             max_tokens: writing.max_tokens,
             stop: self.encoder.end_tokens.clone(),
@@ -116,11 +146,11 @@ impl Model for LocalModel<'_> {
         let mut tokens = vec![0; encoded.len()];
         let mut done = 0;
         let longest = encoded.iter().map(Vec::len).max().unwrap_or(0) + writing.max_tokens;
-        generate(&mut self.decoder(longest), &encoded, &settings, |at, said| match said {
+        let generated = generate(&mut self.decoder(longest), &encoded, &settings, |at, said| match said {
             Said::Token(token) => {
                 tokens[at] += 1;
                 texts[at].push_str(&streams[at].push(token));
-                match cut_at_stop(&mut texts[at], &writing.stop) {
+                match stops.cut(&mut texts[at], read[at / samples].open) {
                     true => ControlFlow::Break(()),
                     false => ControlFlow::Continue(()),
                 }
@@ -128,21 +158,26 @@ impl Model for LocalModel<'_> {
             Said::End(finish) => {
                 let prompt = at / samples;
                 let mut text = std::mem::take(&mut texts[at]);
-                let finish = match finish {
-                    smolt_infer::Finish::Stop => Finish::EndToken,
-                    smolt_infer::Finish::Caller => Finish::StopString,
-                    smolt_infer::Finish::Length => Finish::Length,
-                };
+                let finish = Finish::from(finish);
                 if finish != Finish::StopString {
                     text.push_str(&streams[at].finish());
                 }
                 done += 1;
-                let answer = Generated { text, finish, tokens: tokens[at], dropped_tokens: dropped[prompt] };
+                let dropped_tokens = read[prompt].dropped;
+                let answer = Generated { text, finish, tokens: tokens[at], dropped_tokens };
                 on_done(done / samples, Heard::Written(prompt, at % samples, &answer));
                 written[at] = Some(answer);
                 ControlFlow::Continue(())
             }
-        })?;
+        });
+        match generated {
+            Err(Error::NotANumber { prompt }) => {
+                let prompt = prompt / samples;
+                let shown = self.shown(&prompts[prompt], read[prompt].dropped)?;
+                return Err(ModelError::not_a_number(&shown));
+            }
+            generated => generated?,
+        };
         let all: Vec<Generated> = written.into_iter().flatten().collect();
         Ok(all.chunks(samples).map(<[Generated]>::to_vec).collect())
     }
@@ -166,16 +201,7 @@ impl Model for LocalModel<'_> {
         Ok(texts.iter().zip(logs).map(score).collect())
     }
 
-    fn shown(&self, prompt: &Prompt) -> Result<String, ModelError> {
-        self.encoder.shown(prompt)
+    fn shown(&self, prompt: &Prompt, dropped: usize) -> Result<String, ModelError> {
+        self.encoder.shown(prompt, dropped)
     }
-}
-
-/// Cuts a text before the first of its stop strings; whether there was one.
-pub(crate) fn cut_at_stop(text: &mut String, stop: &[String]) -> bool {
-    let first = stop.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| text.find(stop.as_str())).min();
-    if let Some(at) = first {
-        text.truncate(at);
-    }
-    first.is_some()
 }

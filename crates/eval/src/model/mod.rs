@@ -5,6 +5,7 @@ pub mod journal;
 pub mod local;
 pub mod ngram;
 pub mod server;
+pub(crate) mod stop;
 
 use serde::{Deserialize, Serialize};
 use smolt_run::error::{Exit, ExitKind};
@@ -15,7 +16,8 @@ use smolt_text::template::{Message, TemplateError};
 pub enum Prompt {
     /// Text as it is.
     Text(String),
-    /// A conversation that awaits the assistant, through the model's chat template.
+    /// A conversation that awaits the assistant, through the model's chat template. A last message of the assistant's is how
+    /// its answer begins.
     Chat(Vec<Message>),
 }
 
@@ -80,6 +82,8 @@ pub struct Writing {
     pub max_tokens: usize,
     /// Strings that end an answer.
     pub stop: Vec<String>,
+    /// Those strings end nothing within reasoning, which is not the answer (spec PEV-08).
+    pub stop_after_reasoning: bool,
     /// 0 is greedy.
     pub temperature: f64,
     /// Only the likeliest tokens whose probabilities sum to this.
@@ -122,11 +126,11 @@ pub enum ModelError {
 }
 
 impl ModelError {
-    /// For a model that answers with NaN, which would stand in the records as a number like others.
+    /// For a model that predicts NaN after this text, which would stand in the records as a number like others.
     pub(crate) fn not_a_number(text: &str) -> ModelError {
         let from = text.char_indices().rev().nth(59).map_or(0, |(at, _)| at);
         ModelError::Request(format!(
-            "the model's log-likelihood after {:?} is not a number; its weights are damaged or it diverged",
+            "what the model predicts after {:?} is not a number; its weights are damaged or it diverged",
             &text[from..]
         ))
     }
@@ -172,6 +176,7 @@ pub trait Model {
     /// The likelihood of whole texts, each token predicted once.
     fn read(&mut self, texts: &[String], on_done: OnDone<'_>) -> Result<Vec<TextScore>, ModelError>;
 
-    /// The prompt as the model reads it, special tokens and template included (spec PEV-15).
-    fn shown(&self, prompt: &Prompt) -> Result<String, ModelError>;
+    /// The prompt as the model reads it, special tokens and template included, without the `dropped` tokens that were cut
+    /// from its left (spec PEV-15).
+    fn shown(&self, prompt: &Prompt, dropped: usize) -> Result<String, ModelError>;
 }

@@ -150,8 +150,8 @@ impl Model for NGramModel<'_> {
         Ok(scores)
     }
 
-    fn shown(&self, prompt: &Prompt) -> Result<String, ModelError> {
-        self.encoder.shown(prompt)
+    fn shown(&self, prompt: &Prompt, dropped: usize) -> Result<String, ModelError> {
+        self.encoder.shown(prompt, dropped)
     }
 }
 

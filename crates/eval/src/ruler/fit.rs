@@ -2,9 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use smolt_text::tokenizer::Tokenizer;
-
-use super::{Error, Kind};
+use super::{Error, Kind, Measure, Whole};
 
 /// Below this length, which is RULER's shortest, answers get what they need and not RULER's fixed allowance.
 pub(super) const FULL: usize = 4096;
@@ -26,29 +24,35 @@ pub(super) type Drafts<'a> = Box<dyn Fn(usize) -> Draft + 'a>;
 /// A length in tokens, and how texts are measured against it.
 pub(super) struct Room<'a> {
     pub(super) length: usize,
-    count: Box<dyn Fn(&str) -> usize + Send + Sync + 'a>,
+    count: Box<dyn Fn(&str) -> usize + 'a>,
+    /// Of prompt and prefix, where they are not read in one piece.
+    whole: Option<&'a Whole<'a>>,
 }
 
 impl<'a> Room<'a> {
-    /// Counts what `tokenizer` makes of a text, with the tokens that it puts around one.
-    pub(super) fn new(length: usize, tokenizer: &'a Tokenizer) -> Self {
+    /// Counts what the tokenizer makes of a text, with the tokens that it puts around one.
+    pub(super) fn new(length: usize, measure: Measure<'a>) -> Self {
+        let Measure { tokenizer, whole } = measure;
         let around = tokenizer.encode("", true).len();
-        Self { length, count: Box::new(move |text| tokenizer.encode_ordinary(text).len() + around) }
+        Self { length, count: Box::new(move |text| tokenizer.encode_ordinary(text).len() + around), whole }
     }
 
     /// Any other measure, for tests.
     #[cfg(test)]
-    pub(super) fn counted(length: usize, count: impl Fn(&str) -> usize + Send + Sync + 'a) -> Self {
-        Self { length, count: Box::new(count) }
+    pub(super) fn counted(length: usize, count: impl Fn(&str) -> usize + 'a) -> Self {
+        Self { length, count: Box::new(count), whole: None }
     }
 
     pub(super) fn tokens(&self, text: &str) -> usize {
         (self.count)(text)
     }
 
-    /// Tokens of prompt and prefix, as the model reads them: in one piece.
+    /// Tokens of prompt and prefix, as the model reads them.
     pub(super) fn read(&self, draft: &Draft) -> usize {
-        self.tokens(&format!("{}{}", draft.prompt, draft.answer_prefix))
+        match self.whole {
+            Some(whole) => whole(&draft.prompt, &draft.answer_prefix),
+            None => self.tokens(&format!("{}{}", draft.prompt, draft.answer_prefix)),
+        }
     }
 
     /// Tokens that the answer may take: RULER's number, and at short lengths no more than half as much again as the right

@@ -178,6 +178,19 @@ pub struct Item {
     pub depth: Option<f64>,
 }
 
+/// Tokens of a prompt and of the beginning of its answer.
+pub type Whole<'a> = dyn Fn(&str, &str) -> usize + 'a;
+
+/// How an item is measured against its length.
+#[derive(Clone, Copy)]
+pub struct Measure<'a> {
+    /// What makes tokens of texts.
+    pub tokenizer: &'a Tokenizer,
+    /// Tokens of a prompt and a beginning of the answer as they are read, where that is not in one piece: through a chat
+    /// template.
+    pub whole: Option<&'a Whole<'a>>,
+}
+
 /// Why tests could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -243,8 +256,7 @@ impl ExitKind for Error {
 
 /// `count` items of a kind whose prompt, prefix and answer take at most `length_tokens`; with the largest haystack that fits.
 ///
-/// `haystack` is the text in which needles lie, and whose words [`Kind::Cwe`] lists beside our own; other kinds ignore it. A
-/// chat template takes tokens too: ask for so many fewer.
+/// `haystack` is the text in which needles lie, and whose words [`Kind::Cwe`] lists beside our own; other kinds ignore it.
 ///
 /// # Errors
 /// A length that is too short for the task, a text without words or with too few, or a kind that needs questions: for those
@@ -254,10 +266,10 @@ pub fn generate(
     length_tokens: usize,
     count: usize,
     seed: u64,
-    tokenizer: &Tokenizer,
+    measure: Measure<'_>,
     haystack: &str,
 ) -> Result<Vec<Item>, Error> {
-    let room = Room::new(checked(length_tokens)?, tokenizer);
+    let room = Room::new(checked(length_tokens)?, measure);
     let generator = Generator::new(kind, seed, room, haystack, None)?;
     (0..count as u64).map(|index| generator.item(index)).collect()
 }
@@ -271,10 +283,10 @@ pub fn generate_at_depth(
     length_tokens: usize,
     count: usize,
     seed: u64,
-    tokenizer: &Tokenizer,
+    measure: Measure<'_>,
     haystack: &str,
 ) -> Result<Vec<Item>, Error> {
-    let room = Room::new(checked(length_tokens)?, tokenizer);
+    let room = Room::new(checked(length_tokens)?, measure);
     let generator = Generator::new(Kind::NiahSingle2, seed, room, haystack, Some(depth))?;
     (0..count as u64).map(|index| generator.item(index)).collect()
 }
@@ -290,9 +302,9 @@ pub fn generate_questions(
     length_tokens: usize,
     count: usize,
     seed: u64,
-    tokenizer: &Tokenizer,
+    measure: Measure<'_>,
 ) -> Result<Vec<Item>, Error> {
-    let room = Room::new(checked(length_tokens)?, tokenizer);
+    let room = Room::new(checked(length_tokens)?, measure);
     asked(&Generator::of_questions(questions, seed, room), questions.len(), count)
 }
 

@@ -19,6 +19,9 @@ pub struct Cell {
     pub length: usize,
     /// Mean of its items' scores.
     pub score: Score,
+    /// Items whose prompts were cut to fit the context.
+    #[serde(default)]
+    pub cut: usize,
 }
 
 /// A task that was not run, and why.
@@ -86,6 +89,12 @@ impl RulerReport {
         }
         let missing =
             Kind::ALL.iter().filter(|kind| self.cells.iter().all(|cell| cell.kind != **kind)).count();
+        let cut: usize = self.cells.iter().map(|cell| cell.cut).sum();
+        if cut > 0 {
+            notes.push(format!(
+                "{cut} prompts were cut from the left to fit the context: what they asked for may be gone"
+            ));
+        }
         if missing > 0 {
             notes.push(format!("{missing} of RULER's {} tasks were not run", Kind::ALL.len()));
         }
@@ -201,7 +210,12 @@ mod tests {
     use crate::stats::Formula;
 
     fn cell(kind: Kind, length: usize, value: f64) -> Cell {
-        Cell { kind, length, score: Score { value, stderr: 0.01, n: 100, formula: Formula::Binomial } }
+        Cell {
+            kind,
+            length,
+            score: Score { value, stderr: 0.01, n: 100, formula: Formula::Binomial },
+            cut: 0,
+        }
     }
 
     #[test]
@@ -248,6 +262,8 @@ mod tests {
         let uneven = vec![cell(Kind::Vt, 256, 1.0), cell(Kind::Vt, 512, 1.0), cell(Kind::Cwe, 512, 1.0)];
         let uneven = RulerReport::new(uneven, Vec::new(), 0.856);
         assert!(uneven.notes[0].contains("different tasks"), "{:?}", uneven.notes);
+        let cut = RulerReport::new(vec![Cell { cut: 3, ..cell(Kind::Vt, 256, 1.0) }], Vec::new(), 0.856);
+        assert!(cut.notes[0].starts_with("3 prompts were cut"), "{:?}", cut.notes);
     }
 
     #[test]

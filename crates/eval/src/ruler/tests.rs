@@ -253,15 +253,22 @@ fn a_real_tokenizer_counts() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/text/tokenizer");
     let tokenizer = Tokenizer::load(&folder.join("tokenizer.json")).unwrap();
     let text = text();
+    let measure = Measure { tokenizer: &tokenizer, whole: None };
     for kind in MADE {
-        let items = generate(kind, 4096, 2, 1, &tokenizer, &text).unwrap();
+        let items = generate(kind, 4096, 2, 1, measure, &text).unwrap();
         for item in items {
             let taken = tokenizer.encode(&whole(&item), true).len() + item.max_tokens;
             assert!((2000..=4096).contains(&taken), "{}: {taken}", item.id);
         }
     }
-    let grid = generate_at_depth(0.25, 2048, 1, 1, &tokenizer, &text).unwrap();
+    let grid = generate_at_depth(0.25, 2048, 1, 1, measure, &text).unwrap();
     assert_eq!(grid[0].depth, Some(0.25));
+    // Through a template that takes 300 tokens, the kind of task and its allowance stay those of the length.
+    let whole = |prompt: &str, prefix: &str| tokenizer.encode(&format!("{prompt}{prefix}"), true).len() + 300;
+    let through = Measure { whole: Some(&whole), ..measure };
+    let item = generate(Kind::NiahMultikey1, 4096, 1, 1, through, &text).unwrap().remove(0);
+    let taken = whole(&item.prompt, &item.answer_prefix) + item.max_tokens;
+    assert!((4000..=4096).contains(&taken) && item.max_tokens == 128, "{taken}");
 }
 
 proptest! {

@@ -1,6 +1,7 @@
 //! Reasoning before an answer is not the answer (spec PEV-08).
 
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// Tags around reasoning, as chat models write them.
 const TAGS: [(&str, &str); 2] = [("<think>", "</think>"), ("<thinking>", "</thinking>")];
@@ -72,6 +73,40 @@ pub fn strip(text: &str) -> (String, Reasoning) {
     (parts.answer, parts.found)
 }
 
+/// What a model wrote with the tag that its template may have opened for it at the end of the prompt.
+pub fn whole(prompt: &str, text: &str) -> String {
+    format!("{}{text}", opened(prompt).unwrap_or_default())
+}
+
+/// Answer and reasoning of what a model wrote after a prompt.
+pub fn split_after(prompt: &str, text: &str) -> Parts {
+    split(&whole(prompt, text))
+}
+
+/// The parts of a text outside of its blocks: where its answer stands. `open` is the tag that stands before the text.
+pub(crate) fn outside(text: &str, open: Option<&str>) -> Vec<Range<usize>> {
+    let (mut parts, mut at) = (Vec::new(), 0);
+    let mut within = TAGS.iter().find(|(tag, _)| Some(*tag) == open).map(|(_, close)| *close);
+    loop {
+        if let Some(close) = within.take() {
+            let Some(end) = text[at..].find(close) else { return parts };
+            at += end + close.len();
+        }
+        let Some((before, tag, close)) = first_tag(&text[at..]) else {
+            parts.push(at..text.len());
+            return parts;
+        };
+        if tag == close {
+            // All before a lone closing tag was reasoning.
+            parts.clear();
+        } else {
+            parts.push(at..at + before);
+            within = Some(close);
+        }
+        at += before + tag.len();
+    }
+}
+
 /// The tag with which a prompt ends, where its template has opened the block that the model goes on with.
 pub fn opened(prompt: &str) -> Option<&'static str> {
     let prompt = prompt.trim_end();
@@ -117,7 +152,12 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_tag_is_left(parts in proptest::collection::vec("(<think>|</think>|<thinking>|</thinking>|a|é)", 0..12)) {
-            let Parts { answer, reasoning, found } = split(&parts.concat());
+            let text = parts.concat();
+            let Parts { answer, reasoning, found } = split(&text);
+            for (open, want) in [(None, answer.clone()), (Some("<think>"), split(&format!("<think>{text}")).answer)] {
+                let outside: String = outside(&text, open).into_iter().map(|part| &text[part]).collect();
+                proptest::prop_assert_eq!(outside, want);
+            }
             proptest::prop_assert!(!answer.contains("<think>") && !answer.contains("</think>"));
             proptest::prop_assert!(found != Reasoning::Absent || reasoning.is_empty());
         }

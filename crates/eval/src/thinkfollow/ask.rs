@@ -3,7 +3,7 @@
 use super::{FirstFlag, How, Mode, Planned, Step};
 use crate::model::{Finish, Generated, Heard, Model, ModelError, Prompt, Writing};
 use crate::running::Mean;
-use crate::score::reasoning::{self, Parts, Reasoning};
+use crate::score::reasoning::{Parts, Reasoning, split_after, whole};
 use serde::{Deserialize, Serialize};
 use smolt_text::template::Message;
 
@@ -63,21 +63,27 @@ pub fn ask(
             histories[at].extend(messages(&planned[at].steps[turn], turn, how.first_flag));
         }
         let prompts: Vec<Prompt> = here.iter().map(|&at| Prompt::Chat(histories[at].clone())).collect();
-        let shown = prompts.iter().map(|prompt| model.shown(prompt)).collect::<Result<Vec<_>, _>>()?;
+        let shown = prompts.iter().map(|prompt| model.shown(prompt, 0)).collect::<Result<Vec<_>, _>>()?;
         let mut so_far = Mean::default();
         turns.iter().for_each(|turn| so_far.add(f64::from(u8::from(turn.passed))));
         let answers = model.write(&prompts, &writing(how, turn), &mut |done, heard| {
             if let Heard::Written(i, _, answer) = heard {
                 let step = &planned[here[i]].steps[turn];
-                so_far.add(f64::from(u8::from(passes(step.mode, &parts(&shown[i], &answer.text).reasoning))));
+                so_far.add(f64::from(u8::from(passes(
+                    step.mode,
+                    &split_after(&shown[i], &answer.text).reasoning,
+                ))));
             }
             on_done(turns.len() + done, total, so_far.value());
         })?;
         let mut answers = answers.into_iter();
-        for (&at, shown) in here.iter().zip(shown) {
+        for ((&at, mut shown), prompt) in here.iter().zip(shown).zip(&prompts) {
             let answer = answers.next().and_then(|answers| answers.into_iter().next());
             let answer = answer.ok_or_else(|| ModelError::Request("an answer got lost".into()))?;
-            let parts = parts(&shown, &answer.text);
+            if answer.dropped_tokens > 0 {
+                shown = model.shown(prompt, answer.dropped_tokens)?;
+            }
+            let parts = split_after(&shown, &answer.text);
             histories[at].push(earlier(&shown, &answer.text, &parts, how));
             turns.push(judged(&planned[at], turn, shown, answer, parts));
         }
@@ -90,6 +96,7 @@ fn writing(how: &How, turn: usize) -> Writing {
     Writing {
         max_tokens: how.max_tokens,
         stop: Vec::new(),
+        stop_after_reasoning: false,
         temperature: how.temperature,
         top_p: how.top_p,
         samples: 1,
@@ -113,15 +120,6 @@ fn messages(step: &Step, turn: usize, first: FirstFlag) -> Vec<Message> {
         (true, false) => vec![Message::new("user", format!("{} {flag}", step.text.trim_end()))],
         (false, _) => vec![Message::new("user", &*step.text)],
     }
-}
-
-/// An answer with the tag that the template may have opened for it.
-fn whole(prompt: &str, answer: &str) -> String {
-    format!("{}{answer}", reasoning::opened(prompt).unwrap_or_default())
-}
-
-fn parts(prompt: &str, answer: &str) -> Parts {
-    reasoning::split(&whole(prompt, answer))
 }
 
 /// The verdict (spec F-05).

@@ -39,7 +39,7 @@ impl<F: FnMut(usize, &[Message]) -> String> Model for Scripted<F> {
         Err(ModelError::Request("only writes".into()))
     }
 
-    fn shown(&self, prompt: &Prompt) -> Result<String, ModelError> {
+    fn shown(&self, prompt: &Prompt, _: usize) -> Result<String, ModelError> {
         let Prompt::Chat(messages) = prompt else { panic!("not a conversation") };
         let said: Vec<String> = messages.iter().map(|m| format!("{}: {}\n", m.role, m.content)).collect();
         Ok(format!("{}assistant: {}", said.concat(), self.1))

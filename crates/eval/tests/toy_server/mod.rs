@@ -28,6 +28,8 @@ pub enum Kind {
     RefusesEcho,
     /// Has no `/v1/completions`.
     OnlyChat,
+    /// As SGLang's: does not say where tokens begin.
+    NoOffsets,
     /// Cuts reasoning off answers.
     Reasons,
     /// Has two models.
@@ -281,6 +283,8 @@ fn echoed(kind: Kind, text: &str, generated: u64) -> Value {
         let begin = (0..=range.start).rev().find(|&at| whole.is_char_boundary(at)).unwrap();
         offsets.push(shift + whole[..begin].chars().count());
     }
+    let offsets = offsets.into_iter().map(|at| if kind == Kind::NoOffsets { -1 } else { at as i64 });
+    let offsets: Vec<i64> = offsets.collect();
     json!({
         "choices": [{"text": whole, "finish_reason": "length", "logprobs":
             {"tokens": names, "token_logprobs": logs, "top_logprobs": tops, "text_offset": offsets}}],

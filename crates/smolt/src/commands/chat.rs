@@ -2,7 +2,7 @@
 
 use crate::commands::generate::SamplingArgs;
 use crate::device::DeviceArgs;
-use crate::model_folder::ModelFolder;
+use crate::model_folder::{ModelFolder, RopeArgs};
 use crate::{Outcome, output};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
@@ -22,12 +22,14 @@ pub(crate) struct Args {
     #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]
+    rope: RopeArgs,
+    #[command(flatten)]
     device: DeviceArgs,
 }
 
 /// One line in, one answer out, until end of input. `/new` forgets the conversation.
 pub(crate) fn run(args: Args) -> Outcome {
-    let folder = ModelFolder::load(&args.model)?;
+    let folder = ModelFolder::stretched(&args.model, &args.rope)?;
     let template = folder.template()?;
     let cpu = args.device.cpu()?;
     let capacity = folder.loaded.model.config().max_position_embeddings;

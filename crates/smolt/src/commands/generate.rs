@@ -1,7 +1,7 @@
 //! `smolt generate`
 
 use crate::device::DeviceArgs;
-use crate::model_folder::ModelFolder;
+use crate::model_folder::{ModelFolder, RopeArgs};
 use crate::{Outcome, args, output};
 use serde_json::json;
 use smolt_infer::sampling::Sampling;
@@ -30,6 +30,8 @@ pub(crate) struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    rope: RopeArgs,
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -62,7 +64,7 @@ impl SamplingArgs {
 }
 
 pub(crate) fn run(args: Args) -> Outcome {
-    let folder = ModelFolder::load(&args.model)?;
+    let folder = ModelFolder::stretched(&args.model, &args.rope)?;
     let cpu = args.device.cpu()?;
     let prompt = folder.tokenizer.encode(&args.prompt, true);
     if prompt.is_empty() {

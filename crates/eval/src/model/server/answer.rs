@@ -1,6 +1,6 @@
 //! What a server answers, read as untrusted bytes.
 
-use crate::model::local::cut_at_stop;
+use crate::model::stop::Stops;
 use crate::model::{Finish, Generated};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -33,8 +33,8 @@ pub(super) struct LogProbs {
     pub(super) token_logprobs: Vec<Option<f64>>,
     /// The likeliest tokens in its place.
     pub(super) top_logprobs: Option<Vec<Option<BTreeMap<String, f64>>>>,
-    /// Where each begins, in characters.
-    pub(super) text_offset: Vec<u64>,
+    /// Where each begins, in characters; negative where the server does not know (SGLang's −1).
+    pub(super) text_offset: Vec<i64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -107,19 +107,19 @@ pub(super) fn models(body: &[u8]) -> Result<Vec<ModelEntry>, String> {
     read(body, "a list of models").map(|models: Models| models.data)
 }
 
-/// The texts of a completion.
-pub(super) fn texts(body: &[u8], stop: &[String]) -> Result<Vec<Generated>, String> {
+/// The texts of a completion; `open` is the tag with which the prompt ended, where it opened a block of reasoning.
+pub(super) fn texts(body: &[u8], stops: Stops<'_>, open: Option<&str>) -> Result<Vec<Generated>, String> {
     let answer = completions(body)?;
     let written = answer.choices.into_iter().map(|choice| {
         let text = choice.text.ok_or("a choice has no `text`")?;
         Ok((text, choice.finish_reason, choice.stop_reason))
     });
-    generated(written.collect::<Result<_, String>>()?, answer.usage, stop)
+    generated(written.collect::<Result<_, String>>()?, answer.usage, stops, open)
 }
 
 /// The texts of a conversation's next turn. Reasoning that the server cut off stands before its answer again, as the
 /// model wrote it.
-pub(super) fn turns(body: &[u8], stop: &[String]) -> Result<Vec<Generated>, String> {
+pub(super) fn turns(body: &[u8], stops: Stops<'_>) -> Result<Vec<Generated>, String> {
     let answer: Conversation = read(body, "a chat completion")?;
     let written = answer.choices.into_iter().map(|choice| {
         let message = choice.message;
@@ -132,13 +132,18 @@ pub(super) fn turns(body: &[u8], stop: &[String]) -> Result<Vec<Generated>, Stri
         };
         (text, choice.finish_reason, choice.stop_reason)
     });
-    generated(written.collect(), answer.usage, stop)
+    generated(written.collect(), answer.usage, stops, None)
 }
 
 type Written = (String, Option<String>, Option<serde_json::Value>);
 
 /// Answers with why they ended. Servers count the tokens of all choices together: each gets its share.
-fn generated(written: Vec<Written>, usage: Option<Usage>, stop: &[String]) -> Result<Vec<Generated>, String> {
+fn generated(
+    written: Vec<Written>,
+    usage: Option<Usage>,
+    stops: Stops<'_>,
+    open: Option<&str>,
+) -> Result<Vec<Generated>, String> {
     if written.is_empty() {
         return Err("its answer has no choices".into());
     }
@@ -148,7 +153,7 @@ fn generated(written: Vec<Written>, usage: Option<Usage>, stop: &[String]) -> Re
     written
         .into_iter()
         .map(|(mut text, finish, stop_reason)| {
-            let cut = cut_at_stop(&mut text, stop);
+            let cut = stops.cut(&mut text, open);
             let finish = match finish.as_deref() {
                 _ if cut => Finish::StopString,
                 // Says which string it was, where the server has the word at all.

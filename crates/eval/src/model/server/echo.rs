@@ -37,11 +37,8 @@ impl<'a> Echo<'a> {
     /// What the server thinks of what follows the first `stem` bytes of the text. A token across the border belongs to
     /// what follows.
     pub(super) fn after(&self, stem: usize) -> Result<Continuation, String> {
-        let start = self.by_offsets(stem).or_else(|| self.by_strings(stem)).ok_or_else(|| {
-            let tokens: Vec<&String> = self.logs.tokens[..self.count].iter().rev().take(4).rev().collect();
-            format!("its `text_offset` does not fit the text, which ends in the tokens {tokens:?}")
-        })?;
-        self.sum(start)
+        let start = self.by_offsets(stem).or_else(|| self.by_strings(stem));
+        self.sum(start.ok_or_else(|| self.misplaced())?)
     }
 
     /// What the server thinks of the whole text from the first token on that it says anything of, and the bytes before that:
@@ -49,10 +46,13 @@ impl<'a> Echo<'a> {
     pub(super) fn whole(&self) -> Result<(Continuation, usize), String> {
         let logs = &self.logs.token_logprobs[..self.count];
         let first = logs.iter().position(Option::is_some).ok_or("it has no log-probabilities")?;
-        let (base, _) = self.base().ok_or("its `text_offset` does not fit the text")?;
-        let characters = self.logs.text_offset[first].saturating_sub(base);
-        let before = self.text.chars().take(usize::try_from(characters).unwrap_or(usize::MAX));
-        Ok((self.sum(first)?, before.map(char::len_utf8).sum()))
+        let before = self.before_by_offsets(first).or_else(|| self.before_by_strings(first));
+        Ok((self.sum(first)?, before.ok_or_else(|| self.misplaced())?))
+    }
+
+    fn misplaced(&self) -> String {
+        let tokens: Vec<&String> = self.logs.tokens[..self.count].iter().rev().take(4).rev().collect();
+        format!("its `text_offset` does not fit the text, which ends in the tokens {tokens:?}")
     }
 
     /// Whether the last token is this one, and another is named as likelier in its place.
@@ -95,7 +95,9 @@ impl<'a> Echo<'a> {
     /// The offset at which the text begins, such that its last token ends where the text does, and its first token: the
     /// second where the first is the server's own (`<s>`).
     fn base(&self) -> Option<(u64, usize)> {
-        let offsets = &self.logs.text_offset[..self.count];
+        let known = |&offset: &i64| u64::try_from(offset).ok();
+        let offsets: Vec<u64> =
+            self.logs.text_offset[..self.count].iter().map(known).collect::<Option<_>>()?;
         let (first, last) = (&self.logs.tokens[0], &self.logs.tokens[self.count - 1]);
         let total = self.text.chars().count() as u64;
         let fits = |base: u64| {
@@ -115,13 +117,28 @@ impl<'a> Echo<'a> {
     fn by_offsets(&self, stem: usize) -> Option<usize> {
         let (base, first) = self.base()?;
         let stem = self.text.get(..stem)?.chars().count() as u64 + base;
-        let begin = |at: usize| self.logs.text_offset[at];
+        let begin = |at: usize| self.logs.text_offset[at].unsigned_abs();
         // Parts of one character begin at the same offset, so a token may end where it begins.
         let follows = |at: usize| begin(at) >= stem || at + 1 == self.count || begin(at + 1) > stem;
         (first..self.count).find(|&at| follows(at))
     }
 
-    /// The same by the tokens' text, from the end; for servers whose offsets count parts of characters as characters.
+    /// Bytes of the text before a token, by where it begins.
+    fn before_by_offsets(&self, token: usize) -> Option<usize> {
+        let (base, _) = self.base()?;
+        let characters = self.logs.text_offset[token].unsigned_abs().saturating_sub(base);
+        let before = self.text.chars().take(usize::try_from(characters).unwrap_or(usize::MAX));
+        Some(before.map(char::len_utf8).sum())
+    }
+
+    /// The same by the tokens' text.
+    fn before_by_strings(&self, token: usize) -> Option<usize> {
+        let mut tokens = self.logs.tokens[token..self.count].iter().rev();
+        tokens.try_fold(self.text, |rest, token| rest.strip_suffix(token.as_str())).map(str::len)
+    }
+
+    /// The first token after `stem` by the tokens' text, from the end; for servers that give no offsets, or count parts of characters as
+    /// characters in them.
     fn by_strings(&self, stem: usize) -> Option<usize> {
         let (mut rest, mut at) = (self.text, self.count);
         while rest.len() > stem {
@@ -141,7 +158,7 @@ fn complete(token: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn logs(tokens: &[(&str, u64, Option<f64>)]) -> LogProbs {
+    fn logs(tokens: &[(&str, i64, Option<f64>)]) -> LogProbs {
         LogProbs {
             tokens: tokens.iter().map(|t| t.0.to_owned()).collect(),
             text_offset: tokens.iter().map(|t| t.1).collect(),
@@ -150,7 +167,7 @@ mod tests {
         }
     }
 
-    fn after(tokens: &[(&str, u64, Option<f64>)], text: &str, stem: usize) -> Result<(f64, usize), String> {
+    fn after(tokens: &[(&str, i64, Option<f64>)], text: &str, stem: usize) -> Result<(f64, usize), String> {
         let logs = logs(tokens);
         Echo::new(&logs, text, 0)?.after(stem).map(|c| (c.log_likelihood, c.tokens))
     }
@@ -167,6 +184,20 @@ mod tests {
         assert_eq!(after(&hidden, "The sky", 3), Ok((-2.0, 1)));
         assert_eq!(after(&hidden, "The sky", 0), Ok((-6.0, 2)));
         assert!(after(&plain, "The sky is", 0).unwrap_err().contains("nothing stands before"));
+    }
+
+    #[test]
+    fn without_offsets_the_tokens_themselves_say_where_they_are() {
+        let tokens = [("<s>", -1, None), ("The", -1, Some(-4.0)), (" sky", -1, Some(-2.0))];
+        assert_eq!(after(&tokens, "The sky", 3), Ok((-2.0, 1)));
+        let whole = |tokens: &[(&str, i64, Option<f64>)]| {
+            let logs = logs(tokens);
+            let (all, before) = Echo::new(&logs, "The sky", 0)?.whole()?;
+            Ok::<_, String>((all.log_likelihood, before))
+        };
+        assert_eq!(whole(&tokens), Ok((-6.0, 0)));
+        assert_eq!(whole(&[("The", -1, None), (" sky", -1, Some(-2.0))]), Ok((-2.0, 3)));
+        assert!(whole(&[("The", -1, None), (" sea", -1, Some(-2.0))]).unwrap_err().contains("does not fit"));
     }
 
     #[test]
@@ -189,7 +220,7 @@ mod tests {
     #[test]
     fn nonsense_is_refused() {
         let text = "The sky";
-        let bad = |tokens: &[(&str, u64, Option<f64>)]| after(tokens, text, 3).unwrap_err();
+        let bad = |tokens: &[(&str, i64, Option<f64>)]| after(tokens, text, 3).unwrap_err();
         assert!(bad(&[]).contains("echoes no tokens"));
         assert!(bad(&[("The", 5, None), (" sky", 3, Some(-1.0))]).contains("backwards"));
         assert!(bad(&[("The", 0, None), (" sea", 9, Some(-1.0))]).contains("does not fit"));

@@ -7,9 +7,11 @@
 mod answer;
 mod echo;
 
+use super::stop::Stops;
 use super::{
     Continuation, Generated, Heard, Model, ModelError, OnDone, Prompt, Request, Scored, TextScore, Writing,
 };
+use crate::score::reasoning;
 use echo::Echo;
 use serde_json::{Value, json};
 use smolt_run::error::{Exit, ExitKind};
@@ -25,6 +27,17 @@ const MOST_STOPS: usize = 4;
 
 /// Tokens to write after a text that is echoed. None would do, but servers refuse that, or take it for no limit.
 const MOST_WRITTEN: u64 = 1;
+
+/// How it is asked for the likeliest next token.
+const GREEDY: Writing = Writing {
+    max_tokens: 1,
+    stop: Vec::new(),
+    stop_after_reasoning: false,
+    temperature: 0.0,
+    top_p: 1.0,
+    samples: 1,
+    seed: 0,
+};
 
 /// What the server is asked about before anything else.
 const PROBE: &str = "One, two, three, four,";
@@ -99,6 +112,7 @@ impl ServerModel {
     fn url(&self, path: &str) -> Result<Address, ModelError> {
         let base = self.settings.url.trim_end_matches('/');
         if !base.starts_with("http://") && !base.starts_with("https://") {
+            let base = smolt_store::without_login(base);
             let problem = format!("{base}: a server's address is like http://127.0.0.1:8000/v1");
             return Err(ModelError::Server(problem));
         }
@@ -178,9 +192,7 @@ impl ServerModel {
     /// Refuses log-probabilities that are not those of their tokens: what the server writes greedily must be the likeliest when
     /// it is echoed. One that gives each token the probability after it instead of before it would else score unnoticed.
     fn check_echo(&self) -> Result<(), ModelError> {
-        let greedy =
-            Writing { max_tokens: 1, stop: Vec::new(), temperature: 0.0, top_p: 1.0, samples: 1, seed: 0 };
-        let next = self.written(&Prompt::Text(PROBE.into()), &greedy)?;
+        let next = self.written(&Prompt::Text(PROBE.into()), &GREEDY)?;
         let Some(next) = next.first().filter(|next| !next.text.is_empty()) else { return Ok(()) };
         let whole = format!("{PROBE}{}", next.text);
         // Where the two texts together are other tokens, nothing is known.
@@ -214,7 +226,10 @@ impl ServerModel {
                     while !stop.load(Ordering::Relaxed) {
                         let at = next.fetch_add(1, Ordering::Relaxed);
                         let Some(question) = questions.get(at) else { break };
-                        if send.send((at, ask(question))).is_err() {
+                        let answer = ask(question);
+                        // At once: who receives it may be too late for the next question.
+                        stop.fetch_or(answer.is_err(), Ordering::Relaxed);
+                        if send.send((at, answer)).is_err() {
                             break;
                         }
                     }
@@ -228,7 +243,6 @@ impl ServerModel {
                         answers[at] = Some(answer);
                     }
                     Err(error) => {
-                        stop.store(true, Ordering::Relaxed);
                         if failed.as_ref().is_none_or(|(first, _)| at < *first) {
                             failed = Some((at, error));
                         }
@@ -251,10 +265,23 @@ impl ServerModel {
                 ("chat/completions", json!({"model": self.model, "messages": messages}))
             }
         };
+        // The words of vLLM and SGLang for an answer that is begun; llama.cpp understands it without.
+        if let Prompt::Chat(messages) = prompt
+            && messages.last().is_some_and(|last| last.role == "assistant")
+        {
+            body["continue_final_message"] = json!(true);
+            body["add_generation_prompt"] = json!(false);
+        }
         // Greedy answers to one prompt are all the same, and servers refuse to give several.
         let wanted = if writing.temperature == 0.0 { 1 } else { writing.samples.max(1) };
-        let stop: Vec<&String> =
-            writing.stop.iter().filter(|stop| !stop.is_empty()).take(MOST_STOPS).collect();
+        let open = match prompt {
+            Prompt::Text(text) => reasoning::opened(text),
+            Prompt::Chat(_) => None,
+        };
+        // A server heeds them within reasoning too. A conversation may have some, and ends by itself.
+        let reasons = open.is_some() || matches!(prompt, Prompt::Chat(_));
+        let most = if reasons && writing.stop_after_reasoning { 0 } else { MOST_STOPS };
+        let stop: Vec<&String> = writing.stop.iter().filter(|stop| !stop.is_empty()).take(most).collect();
         for (key, value) in [
             ("max_tokens", json!(writing.max_tokens)),
             ("temperature", json!(writing.temperature)),
@@ -279,8 +306,11 @@ impl ServerModel {
                 answer => answer,
             };
             let answer = answer.map_err(ModelError::from)?;
-            let read = if path == "completions" { answer::texts } else { answer::turns };
-            all.extend(read(&answer, &writing.stop).map_err(|problem| self.wrong(path, &problem))?);
+            let read = match prompt {
+                Prompt::Text(_) => answer::texts(&answer, Stops::of(writing), open),
+                Prompt::Chat(_) => answer::turns(&answer, Stops::of(writing)),
+            };
+            all.extend(read.map_err(|problem| self.wrong(path, &problem))?);
         }
         all.truncate(wanted);
         if let (true, Some(only)) = (wanted < writing.samples, all.first().cloned()) {
@@ -397,7 +427,7 @@ impl Model for ServerModel {
     }
 
     /// Text as it is sent; of a conversation the messages, since only the server knows its template.
-    fn shown(&self, prompt: &Prompt) -> Result<String, ModelError> {
+    fn shown(&self, prompt: &Prompt, _: usize) -> Result<String, ModelError> {
         match prompt {
             Prompt::Text(text) => Ok(text.clone()),
             Prompt::Chat(messages) => Ok(json!(messages).to_string()),
@@ -418,9 +448,15 @@ pub fn fuzz_server(bytes: &[u8]) {
             assert!(found.tokens > 0 && found.log_likelihood.is_finite() && found.log_likelihood < 1e6);
         }
     }
-    let stop = ["\n".to_owned(), "水".to_owned()];
-    for texts in [answer::texts(bytes, &stop), answer::turns(bytes, &stop)].into_iter().flatten() {
-        assert!(texts.iter().all(|text| stop.iter().all(|stop| !text.text.contains(stop.as_str()))));
+    for stop_after_reasoning in [false, true] {
+        let writing = Writing { stop: vec!["水".to_owned()], stop_after_reasoning, ..GREEDY };
+        let stops = Stops::of(&writing);
+        for texts in [answer::texts(bytes, stops, None), answer::turns(bytes, stops)].into_iter().flatten() {
+            assert!(texts.iter().all(|text| match stop_after_reasoning {
+                true => !reasoning::strip(&text.text).0.contains('水'),
+                false => !text.text.contains('水'),
+            }));
+        }
     }
     let _ = answer::models(bytes);
 }

@@ -20,6 +20,7 @@ pub(crate) mod watch;
 
 use crate::device::DeviceArgs;
 use crate::evaluation::{self, Job, Overlap};
+use crate::model_folder::RopeArgs;
 use crate::output::note;
 use crate::{Outcome, args, output};
 use smolt_eval::evaluate::How;
@@ -88,6 +89,8 @@ struct Evaluation {
     contamination: Option<PathBuf>,
     #[command(flatten)]
     opens: access::Opens,
+    #[command(flatten)]
+    rope: RopeArgs,
     /// fp32, bf16, or the faster one here
     #[arg(long, value_enum, default_value_t = Precision::Fp32)]
     precision: Precision,
@@ -337,7 +340,7 @@ fn evaluate_model(args: Evaluation) -> Outcome {
         let fix = "give --task NAME, a suite or a file, or --text FILE; `smolt eval tasks` lists the tasks";
         return Err(Failure::bad_input(format!("nothing to ask: {fix}")));
     }
-    let evaluated = evaluation::run(&Job {
+    let job = Job {
         model,
         server: args.server,
         asked: args.asked,
@@ -347,7 +350,8 @@ fn evaluate_model(args: Evaluation) -> Outcome {
         precision: args.precision.into(),
         threads: args.device.threads(),
         quiet: args.json,
-    })?;
+    };
+    let evaluated = evaluation::run(&job, &args.rope)?;
     match (args.json, &args.out) {
         (true, _) => output::json(&evaluated.results),
         (false, out) => {
