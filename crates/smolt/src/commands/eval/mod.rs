@@ -171,6 +171,9 @@ pub(crate) enum Precision {
     Auto,
 }
 
+/// Tasks with the formulations in which each is asked.
+type Wanted = Vec<(Task, Vec<Formulation>)>;
+
 /// What `--task` names.
 struct Named {
     task: Task,
@@ -179,7 +182,7 @@ struct Named {
 
 impl Asked {
     /// The tasks, with the formulations in which each is asked. Says which tasks of a suite are passed over.
-    pub(crate) fn tasks(&self) -> Result<Vec<(Task, Vec<Formulation>)>, Failure> {
+    pub(crate) fn tasks(&self) -> Result<Wanted, Failure> {
         let (tasks, passed_over) = self.select()?;
         if !passed_over.is_empty() {
             note!("passed over, because --formulation names none of theirs: {}", passed_over.join(", "));
@@ -188,7 +191,7 @@ impl Asked {
     }
 
     /// The tasks, and the names of those of a suite that have none of the wanted formulations.
-    pub(crate) fn select(&self) -> Result<(Vec<(Task, Vec<Formulation>)>, Vec<String>), Failure> {
+    pub(crate) fn select(&self) -> Result<(Wanted, Vec<String>), Failure> {
         if self.samples > 1 && self.temperature == 0.0 {
             return Err(Failure::bad_input(format!(
                 "--samples {} with --temperature 0 gives the same answer each time; give --temperature 0.6, or one sample",
@@ -196,7 +199,7 @@ impl Asked {
             )));
         }
         let mut hashes: BTreeMap<String, String> = BTreeMap::new();
-        let (mut tasks, mut passed_over): (Vec<(Task, Vec<Formulation>)>, Vec<String>) = Default::default();
+        let (mut tasks, mut passed_over): (Wanted, Vec<String>) = Default::default();
         for Named { mut task, of_suite } in self.named()? {
             let hash = smolt_eval::record::task_hash(&task);
             if hashes.insert(task.name.clone(), hash.clone()).is_some_and(|before| before != hash) {
