@@ -117,7 +117,9 @@ impl Evaluated {
     /// The results, if all that was wanted is among them.
     pub(crate) fn whole(self) -> Result<Results, Failure> {
         let Some(first) = self.failed.first() else { return Ok(self.results) };
-        let all: Vec<&str> = self.failed.iter().map(|failure| failure.message.as_str()).collect();
+        // What is wrong with a task's rows is wrong in each of its formulations.
+        let mut all: Vec<&str> = self.failed.iter().map(|failure| failure.message.as_str()).collect();
+        all.dedup();
         Err(Failure { exit: first.exit, message: all.join("; ") })
     }
 }

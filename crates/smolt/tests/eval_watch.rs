@@ -120,7 +120,12 @@ fn results_of_another_run_or_of_other_rows_settle_nothing() {
     copy(trained(), &run);
     let mut train = train(&other);
     Ran::of({
-        train.args(sets(&["seed=12", "train.train_steps=4"]));
+        train.args(sets(&[
+            "seed=12",
+            "schedule.warmup_steps=1",
+            "schedule.decay_steps=1",
+            "train.train_steps=4",
+        ]));
         train
     })
     .success();

@@ -16,7 +16,7 @@ use super::{Error, Kind, Options, Report, run_chain};
 use crate::analysis::Analysis;
 use crate::dedup::{Sources, Space};
 use crate::global::{Collector, GlobalStep, Judge};
-use crate::recipe::{Curation, Places};
+use crate::recipe::{Curation, DamagedFiles, Places};
 use crate::step::{Rejection, Step, Verdict};
 
 /// Rejects texts with a brace, as C4's rule does.
@@ -429,6 +429,28 @@ fn items_of_evaluation_sets_are_told_also_after_a_kill() {
     assert_eq!(told["benchmarks"][0]["unchecked"], 1);
     assert_eq!(told["benchmarks"][0]["found"], json!([{"line": 1, "documents": told["rejected"]}]));
     assert!(told["rejected"].as_u64().unwrap() > 100 && whole.total.steps[&1].found.is_empty());
+}
+
+/// Takes a file away.
+struct Removes(PathBuf);
+
+impl Step for Removes {
+    fn apply(&self, _: &mut Document, _: &mut Analysis) -> Verdict {
+        let _ = fs::remove_file(&self.0);
+        Verdict::Keep
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_had_is_not_passed_over_as_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut curation = inputs(dir.path());
+    curation.output.shard_bytes = 1;
+    curation.source[0].damaged_files = DamagedFiles::Skip;
+    let links = vec![link("removes", Work::Each(Box::new(Removes(dir.path().join("web/3.jsonl")))))];
+    let options = options(dir.path(), "out", 1);
+    let error = run_chain(&curation, Chain::of(links), &options, &|_| ()).unwrap_err();
+    assert!(matches!(&error, Error::Data(smolt_data::Error::File(_))), "{error}");
 }
 
 /// At the tenth document it says so in a file, and waits.

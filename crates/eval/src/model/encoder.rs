@@ -125,6 +125,7 @@ mod tests {
             tokenizer.decode(&all[all.len() - 1..], false)
         );
     }
+
     #[test]
     fn tags_among_the_special_tokens_are_refused() {
         let path =

@@ -116,10 +116,11 @@ pub(super) fn scan(html: &[u8], limit: usize) -> Shape {
         }
         let closes = rest.first() == Some(&b'/');
         let name_at = at + usize::from(closes);
-        let name = tag_name(&html[name_at..]);
-        if !name.first().is_some_and(u8::is_ascii_alphabetic) {
+        // Before its end is looked for: a run of `<` would be read again from each.
+        if !html.get(name_at).is_some_and(u8::is_ascii_alphabetic) {
             continue;
         }
+        let name = tag_name(&html[name_at..]);
         let tag = attributes(&html[name_at + name.len()..]);
         let behind = name_at + name.len() + tag.bytes;
         scan.count_attributes(name, tag.attributes);
@@ -356,13 +357,13 @@ fn attributes(bytes: &[u8]) -> Tag {
 /// Where the end tag of a raw element begins whose content begins at `from`.
 fn raw_end(html: &[u8], from: usize, name: &[u8]) -> usize {
     let script = same(name, b"script");
-    let tag = |at: usize| same(tag_name(&html[at.min(html.len())..]), name);
+    let tag = |at: usize| begins_with_name(&html[at..], name);
     let (mut at, mut hidden, mut inner) = (from, false, false);
     while let Some(found) = memchr::memchr2(b'<', b'-', &html[at..]) {
         at += found;
         let rest = &html[at..];
         match () {
-            () if rest.starts_with(b"</") && tag(at + 2) && has_end(&html[at + 2..], name) => {
+            () if rest.starts_with(b"</") && tag(at + 2) => {
                 if !inner {
                     return at;
                 }
@@ -374,9 +375,7 @@ fn raw_end(html: &[u8], from: usize, name: &[u8]) -> usize {
                 at += 1;
             }
             () if script && hidden && rest.starts_with(b"-->") => (hidden, inner) = (false, false),
-            () if hidden && rest.starts_with(b"<") && tag(at + 1) && has_end(&html[at + 1..], name) => {
-                inner = true
-            }
+            () if hidden && rest.starts_with(b"<") && tag(at + 1) => inner = true,
             () => {}
         }
         at += 1;
@@ -384,9 +383,9 @@ fn raw_end(html: &[u8], from: usize, name: &[u8]) -> usize {
     html.len()
 }
 
-/// Whether the name at the beginning ends: a tag that the file cuts off is none.
-fn has_end(bytes: &[u8], name: &[u8]) -> bool {
-    bytes.get(name.len()).is_some()
+fn begins_with_name(bytes: &[u8], name: &[u8]) -> bool {
+    let (begin, rest) = bytes.split_at(name.len().min(bytes.len()));
+    same(begin, name) && rest.first().is_some_and(|byte| ends_name(*byte))
 }
 
 #[cfg(test)]
