@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use serde::de::Error as _;
 use serde_json::{Map, Value};
 
 use crate::error::Error;
-use crate::format::{self, DocumentReader, OnDamage, ReadOptions};
+use crate::format::{self, DocumentReader, OnDamage, ReadOptions, spelling};
 
 pub use crate::format::{JsonLines, MAX_LINE, MAX_TEXT_FILE};
 pub use smolt_text::template::Message;
@@ -26,18 +27,22 @@ pub struct Document {
     pub source: Option<String>,
     /// The page it was taken from.
     pub url: Option<String>,
-    /// Every other key, written back as it was read; never `id`, `text`, `source` or `url`.
+    /// Every other key, written back as it was read, but numbers beyond 64 bits as the nearest float; never `id`, `text`,
+    /// `source` or `url`.
     pub metadata: Metadata,
 }
 
-/// One chat, as `{"messages": [{"role", "content"}, …]}` in JSONL; other keys are ignored.
+/// One chat, as `{"messages": [{"role", "content", …}, …], "tools"?}` in JSONL; other keys are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Chat {
     /// A string or a number in the file.
     #[serde(default, deserialize_with = "string_or_number")]
     pub id: Option<String>,
-    /// The turns, in order.
+    /// The turns, in order, with whatever else they hold: calls of tools, reasoning, names.
     pub messages: Vec<Message>,
+    /// The tools that the assistant may call: a list in the file, or a string with its JSON.
+    #[serde(default, deserialize_with = "list_or_json")]
+    pub tools: Option<Vec<Value>>,
 }
 
 impl Document {
@@ -61,10 +66,35 @@ fn string_or_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result
         Text(String),
         Number(serde_json::Number),
     }
-    Ok(Option::<Id>::deserialize(deserializer)?.map(|id| match id {
-        Id::Text(text) => text,
-        Id::Number(number) => number.to_string(),
-    }))
+    let text = |id| match id {
+        Id::Text(text) => Ok(text),
+        Id::Number(number) => {
+            spelling(&number).map_err(|problem| D::Error::custom(format!("`id` is {problem}")))
+        }
+    };
+    Option::<Id>::deserialize(deserializer)?.map(text).transpose()
+}
+
+fn list_or_json<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Value>>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Null => Ok(None),
+        Value::Array(tools) => Ok(Some(tools)),
+        Value::String(json) => {
+            serde_json::from_str(&json).map_err(|e| D::Error::custom(format!("`tools` is no JSON list: {e}")))
+        }
+        _ => Err(D::Error::custom("`tools` is no list")),
+    }
+}
+
+/// The chats of several files in order, opened one after another while reading; of each, up to its first error.
+pub fn chats(paths: &[PathBuf]) -> impl Iterator<Item = Result<Chat, Error>> {
+    paths.iter().flat_map(|path| {
+        let (lines, error) = match JsonLines::open(path) {
+            Ok(lines) => (Some(lines), None),
+            Err(error) => (None, Some(Err(error))),
+        };
+        lines.into_iter().flatten().chain(error)
+    })
 }
 
 /// The documents of several files in order, each read as its name says ([`crate::format::Format::of_name`]).
@@ -117,5 +147,43 @@ impl Iterator for Documents {
             None => true,
         };
         item
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn chats_keep_tools_and_what_turns_hold() {
+        let line = r#"{"id":7,"messages":[{"role":"assistant","content":null,"tool_calls":[1],"name":"a"}],"tools":TOOLS}"#;
+        let read = |tools: &str| serde_json::from_str::<Chat>(&line.replace("TOOLS", tools));
+        for tools in [r#"[{"name":"f"}]"#, r#""[{\"name\":\"f\"}]""#] {
+            let chat = read(tools).unwrap();
+            assert_eq!(chat.tools, Some(vec![json!({"name": "f"})]));
+            assert_eq!(chat.messages[0].extra["tool_calls"], json!([1]));
+            assert!(chat.messages[0].content_is_null && chat.messages[0].extra["name"] == "a");
+        }
+        assert_eq!(read("null").unwrap().tools, None);
+        for bad in ["{}", "\"f\"", "1"] {
+            assert!(read(bad).unwrap_err().to_string().contains("`tools`"), "{bad}");
+        }
+        let large = line.replace(":7,", ":18446744073709551616,").replace("TOOLS", "null");
+        assert!(serde_json::from_str::<Chat>(&large).unwrap_err().to_string().contains("in quotes"));
+    }
+
+    /// As many files as there may be; only as many as are read at once are open.
+    #[test]
+    fn chats_are_opened_while_reading() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::write(path("a"), r#"{"messages":[]}"#).unwrap();
+        let paths = [path("a"), path("later")];
+        let mut read = chats(&paths);
+        assert!(read.next().unwrap().is_ok(), "the second file is not there yet");
+        std::fs::write(path("later"), r#"{"messages":[]}"#).unwrap();
+        assert!(read.next().unwrap().is_ok() && read.next().is_none());
+        assert!(chats(&[path("gone")]).next().unwrap().unwrap_err().to_string().contains("gone"));
     }
 }

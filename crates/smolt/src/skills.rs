@@ -19,7 +19,6 @@ use smolt_eval::task::{Formulation, Task, builtin};
 use smolt_run::error::Failure;
 use smolt_tensor::Cpu;
 use smolt_tensor::gemm::Precision;
-use smolt_text::template::Message;
 use smolt_train::recipe::PrecisionSetting;
 use smolt_train::validate::{Domain, Validator};
 use std::collections::BTreeMap;
@@ -265,11 +264,8 @@ fn shown(items: &[Item], written: &[Asked]) -> Vec<Sample> {
 
 /// How many of the conversations in a file come to an end.
 fn ended(model: &mut LocalModel<'_>, path: &Path, max_tokens: usize) -> Result<Score, Failure> {
-    let prompt = |chat: Chat| {
-        Prompt::Chat(chat.messages.into_iter().map(|m| Message::new(m.role, m.content)).collect())
-    };
-    let chats =
-        JsonLines::<Chat>::open(path)?.map(|chat| Ok(prompt(chat?))).collect::<Result<Vec<_>, Failure>>()?;
+    let prompt = |chat: Result<Chat, smolt_data::Error>| Ok(Prompt::Chat(chat?.messages));
+    let chats = JsonLines::open(path)?.map(prompt).collect::<Result<Vec<_>, Failure>>()?;
     let writing = Writing {
         max_tokens,
         stop: Vec::new(),

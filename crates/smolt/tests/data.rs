@@ -156,6 +156,34 @@ fn the_documents_of_a_batch_are_named() {
     );
 }
 
+/// What a chat says beside its words reaches the template: tools, their calls, reasoning, names, and that nothing was said.
+#[test]
+fn chats_are_rendered_with_all_that_they_hold() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    common::copy(Path::new(&path("recipes/tests/kill-resume/tokenizer")), Path::new(&at("tok")));
+    let template = "{% for t in tools %}tool {{ t.name }}; {% endfor %}{% for m in messages %}{{ m.role }}\
+        {% if m.name %} {{ m.name }}{% endif %}{% if 'content' in m %}: {{ m.content }}{% endif %}; \
+        {% if m.role == 'assistant' %}{% generation %}{{ m.reasoning_content }}\
+        {%- for c in m.tool_calls %} calls {{ c.name }}{% endfor %}{{ eos_token }}{% endgeneration %}{% endif %}{% endfor %}";
+    let simple = "{% if not messages[1].tool_calls %}{% generation %}Answer{{ eos_token }}{% endgeneration %}\
+        {% else %}TEMPLATE{% endif %}";
+    std::fs::write(at("tok/chat_template.jinja"), simple.replace("TEMPLATE", template)).unwrap();
+    let chat = serde_json::json!({
+        "messages": [
+            {"role": "user", "name": "Ann", "content": "time?"},
+            {"role": "assistant", "content": null, "reasoning_content": "hm", "tool_calls": [{"name": "clock"}]},
+        ],
+        "tools": [{"name": "clock"}],
+    });
+    std::fs::write(at("in.jsonl"), format!("{chat}\n")).unwrap();
+    let (tok, shard) = (at("tok"), at("a.ds"));
+    run(["data", "tokenize", "--chats", &at("in.jsonl"), "--tokenizer", &tok, "--out", &shard]).success();
+    let shown = json(&["data", "inspect", &shard, "--tokenizer", &tok, "--characters", "10000"]);
+    let text = "tool clock; user Ann: time?; assistant; hm calls clock<|im_end|>";
+    assert_eq!(shown["documents"][0]["text"], text, "{shown}");
+}
+
 #[test]
 fn the_shuffle_of_a_recipe_is_checked() {
     let recipe = path("recipes/tests/kill-resume.toml");

@@ -58,6 +58,7 @@ impl Table {
         let columns = match rows.next() {
             Ok(Row::Fields(_)) => columns(&rows, text_key),
             Ok(Row::End) => Err("empty; a header is expected".to_owned()),
+            Ok(Row::Cut) => Err(CUT.to_owned()),
             Ok(Row::TooLong) => Err("the header is too long; is this a table?".to_owned()),
             Err(source) => return Err(Error::stream(&path, place, &source)),
         };
@@ -134,6 +135,7 @@ impl ReadDocument for Table {
                     .map(Some)
                     .map_err(|(fault, problem)| Error::record(&self.path, place, fault, problem))
             }
+            Ok(Row::Cut) => Err(Error::damaged(&self.path, place, CUT)),
             Ok(Row::TooLong) => {
                 let limit = self.rows.limit;
                 let problem =
@@ -151,10 +153,14 @@ impl super::rows::ReadRow for Table {
     }
 }
 
+const CUT: &str = "the file ends within quotes that open in this row; is it complete?";
+
 enum Row {
     /// So many fields, to be had from the reader.
     Fields(usize),
     TooLong,
+    /// The file ends within quotes.
+    Cut,
     End,
 }
 
@@ -189,13 +195,23 @@ impl RowReader {
     }
 
     fn next(&mut self) -> std::io::Result<Row> {
-        let (mut length, mut fields, mut too_long) = (0, 0, false);
+        let (mut length, mut fields, mut too_long, mut ended_line) = (0, 0, false, false);
         self.line = self.reader.line();
         loop {
             let input = self.input.fill_buf()?;
+            // The end of the file is read as a line end first: one that is text tells that quotes are still open.
+            let at_end = input.is_empty() && !ended_line;
+            let input = if at_end { b"\n" } else { input };
             let (result, read, wrote, ended) =
                 self.reader.read_record(input, &mut self.bytes[length..], &mut self.ends[fields..]);
-            self.input.consume(read);
+            if at_end {
+                ended_line = read > 0;
+                if wrote > 0 {
+                    return Ok(if too_long { Row::TooLong } else { Row::Cut });
+                }
+            } else {
+                self.input.consume(read);
+            }
             length += wrote;
             fields += ended;
             match result {

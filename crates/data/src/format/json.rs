@@ -5,8 +5,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use serde::ser::{Error as _, SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use serde_json::map::Entry;
+use serde_json::{Number, Value};
 
 use crate::document::{Document, Metadata};
 
@@ -94,7 +94,9 @@ impl Fields {
     ) -> Result<(), E> {
         let value = match value {
             Value::String(text) => Some(text),
-            Value::Number(number) => Some(number.to_string()),
+            Value::Number(number) => {
+                Some(spelling(&number).map_err(|problem| E::custom(format_args!("`{key}` is {problem}")))?)
+            }
             Value::Null => None,
             other => {
                 self.add(key.to_owned(), other)?;
@@ -105,6 +107,17 @@ impl Fields {
             Some(_) => Err(E::duplicate_field(key)),
             None => Ok(()),
         }
+    }
+}
+
+/// A number as the text of a field. One beyond 64 bits was read as the nearest float, which others may share.
+pub(crate) fn spelling(number: &Number) -> Result<String, String> {
+    const EXACT: f64 = (1u64 << 53) as f64;
+    match number.as_f64() {
+        Some(x) if number.is_f64() && x.abs() >= EXACT => {
+            Err(format!("near {x:e}, a number that would lose digits; write it in quotes"))
+        }
+        _ => Ok(number.to_string()),
     }
 }
 
@@ -198,6 +211,17 @@ mod tests {
         let json = serde_json::to_string(&document).unwrap();
         assert_eq!(serde_json::from_str::<Document>(&json).unwrap(), document);
         assert!(read("content", r#"{"text":"a"}"#).unwrap_err().to_string().contains("`content`"));
+    }
+
+    #[test]
+    fn numbers_that_would_lose_digits_are_no_ids() {
+        let id = |number: &str| serde_json::from_str::<Document>(&format!(r#"{{"text":"a","id":{number}}}"#));
+        for same in ["18446744073709551615", "-9223372036854775808", "1.5"] {
+            assert_eq!(id(same).unwrap().id.as_deref(), Some(same));
+        }
+        for large in ["18446744073709551616", "-9223372036854775809", "1e300"] {
+            assert!(id(large).unwrap_err().to_string().contains("in quotes"), "{large}");
+        }
     }
 
     #[test]

@@ -26,6 +26,7 @@ use std::path::Path;
 use crate::document::Document;
 use crate::error::Error;
 
+pub(crate) use json::spelling;
 pub use jsonl::{JsonLines, Record};
 pub use rows::{Row, Rows, rows};
 pub use source::{Body, Input, RandomAccess};

@@ -167,6 +167,23 @@ fn tables() {
     }
 }
 
+/// A table that was cut within quotes would be taken for a shorter one.
+#[test]
+fn tables_that_end_within_quotes_are_damaged() {
+    for cut in ["\"", "\"one", "\"one\n", "\"one\"\"", "x,\"", "x,\"one\r\n"] {
+        let items = of_bytes(Format::Csv, format!("text,b\na,b\n{cut}").as_bytes(), &tolerant());
+        assert_eq!(outcome(&items), [Ok("a"), Err(None)], "{cut:?}");
+        let message = items[1].as_ref().unwrap_err().to_string();
+        assert!(message.contains("within quotes") && message.contains(":3:"), "{message}");
+    }
+    for whole in ["", "\n", "\"one\",b", "\"one\",\"b\"", "one,b\r", "one,\"\""] {
+        let items = of_bytes(Format::Csv, format!("text,b\na,b\n{whole}").as_bytes(), &tolerant());
+        assert!(items.iter().all(Result::is_ok), "{whole:?} {items:?}");
+    }
+    let header = of_bytes(Format::Csv, b"\"text", &tolerant());
+    assert_eq!(outcome(&header), [Err(None)]);
+}
+
 #[test]
 fn texts() {
     let text = "\u{FEFF}one\r\ntwo\n \nthree\n\n\nfour\0";

@@ -70,9 +70,15 @@ fn each_epoch_visits_each_chunk_once_and_in_its_own_order() {
 #[test]
 fn a_far_sample_needs_no_history() {
     let weights = [(1.0, 1 << 40), (2.0, 12_345)];
-    let far = u64::MAX / 2;
-    assert_eq!(mixture(&weights, 9).sample(far), mixture(&weights, 9).sample(far));
-    assert_ne!(mixture(&weights, 9).sample(far), mixture(&weights, 10).sample(far));
+    let (walked, far) = (mixture(&weights, 9), u64::MAX / 2);
+    for sample in (0..2 * SLOTS).chain(far - SLOTS..far) {
+        let at = walked.sample(sample);
+        if sample % 9973 == 0 {
+            assert_eq!(at, mixture(&weights, 9).sample(sample));
+        }
+    }
+    assert_eq!(walked.sample(far), mixture(&weights, 9).sample(far));
+    assert_ne!(walked.sample(far), mixture(&weights, 10).sample(far));
 }
 
 #[test]

@@ -77,11 +77,9 @@ pub fn pack(input: &Shard, options: Options, out: &Path) -> Result<Packed, Error
         )));
     }
     let fitted = options.mode == Mode::BestFit;
-    // A shard that does not say its vocabulary keeps its width.
-    let scanned = (meta.max_token_id + 1).max(if meta.token_size == 4 { (1 << 16) + 1 } else { 0 });
     let info = ShardInfo {
         tokenizer_hash: meta.tokenizer_hash.clone(),
-        vocab_size: meta.vocab_size.unwrap_or(scanned),
+        vocab_size: vocabulary(input)?,
         eos_token_id: meta.eos_token_id,
         bos_token_id: meta.bos_token_id,
         pad_token_id: fitted.then_some(options.pad_token_id),
@@ -108,6 +106,16 @@ pub fn pack(input: &Shard, options: Options, out: &Path) -> Result<Packed, Error
     report.padding_share = report.padding_tokens as f64 / report.tokens.max(1) as f64;
     writer.finish(meta.text_bytes)?;
     Ok(report)
+}
+
+/// Ids are below this. A shard that does not say its vocabulary keeps its width.
+fn vocabulary(input: &Shard) -> Result<u32, Error> {
+    let meta = input.meta();
+    let narrowest = if meta.token_size == 4 { (1 << 16) + 1 } else { 0 };
+    let scanned = || meta.max_token_id.checked_add(1).map(|size| size.max(narrowest));
+    meta.vocab_size.or_else(scanned).ok_or_else(|| {
+        Error::shard(input.path(), format!("the id {} is no token's; make the shard again", u32::MAX))
+    })
 }
 
 /// The lines of the input's `.ids`, if it has one.

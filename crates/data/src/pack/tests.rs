@@ -69,6 +69,16 @@ fn a_packed_shard_is_not_packed_again() {
     assert!(error.contains("already packed whole"), "{error}");
 }
 
+#[test]
+fn the_largest_number_is_no_id() {
+    let (tokens, index) = (u32::MAX.to_le_bytes().to_vec(), 1u64.to_le_bytes().to_vec());
+    let input = Shard::from_bytes("hostile.ds".as_ref(), None, tokens, index, None).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { mode: Mode::Cut, sequence_length: 4, pad_token_id: 0, seed: 1 };
+    let error = pack(&input, options, &dir.path().join("x.ds")).unwrap_err().to_string();
+    assert!(error.contains("hostile.ds") && error.contains("4294967295"), "{error}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 

@@ -1,3 +1,4 @@
+use super::writer::Change;
 use super::*;
 use proptest::prelude::*;
 
@@ -84,6 +85,43 @@ fn loss_values_and_replacing_a_shard() {
     assert!(!shard.has_loss() && shard.is_trained(0));
     std::fs::write(beside(&path, ".loss"), [0, 0]).unwrap();
     assert!(Shard::open(&path).is_err());
+}
+
+/// Whatever the old shard had and the new one has: the one, the other, or nothing that opens.
+#[test]
+fn a_kill_at_any_point_leaves_no_mixture() {
+    let writer = |path: &Path, token: u32, with_loss, ids| {
+        let mut writer = ShardWriter::create(path, info(10, with_loss)).unwrap();
+        if ids {
+            writer.keep_ids().unwrap();
+            writer.write_id(DocumentId::Number(0)).unwrap();
+        }
+        writer.write_document(&[token, 1], with_loss.then_some(&[true, false])).unwrap();
+        writer
+    };
+    for kinds in 0..16u32 {
+        let is = |bit: u32| kinds >> bit & 1 == 1;
+        for done in 0.. {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("a.ds");
+            let old = writer(&path, 3, is(0), is(1)).finish(Some(1)).unwrap();
+            let (new, changes) = writer(&path, 4, is(2), is(3)).changes(Some(2)).unwrap();
+            let all = changes.len();
+            changes.into_iter().take(done).try_for_each(Change::make).unwrap();
+            match Shard::open(&path) {
+                Ok(shard) if done == 0 => assert_eq!(shard.meta(), &old),
+                Ok(shard) => {
+                    assert!(done + 1 >= all, "{done} of {all}");
+                    assert_eq!(shard.meta(), &new);
+                    shard.verify().unwrap();
+                }
+                Err(_) => assert!((1..all - 1).contains(&done), "{done} of {all}"),
+            }
+            if done == all {
+                break;
+            }
+        }
+    }
 }
 
 #[test]

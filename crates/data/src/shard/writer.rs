@@ -159,9 +159,16 @@ impl ShardWriter {
 
     /// Puts all files in place. `text_bytes`: UTF-8 bytes of the documents' text.
     ///
-    /// The old `.smolt.json` and index go first and the new ones come last, so a kill in between leaves either the old
-    /// shard, a complete new one, or one that does not open.
+    /// The old index, without which nothing opens, goes first and the new one comes last, so a kill in between leaves
+    /// either the old shard, the complete new one, or one that does not open.
     pub fn finish(self, text_bytes: Option<u64>) -> Result<ShardMeta, Error> {
+        let (meta, changes) = self.changes(text_bytes)?;
+        changes.into_iter().try_for_each(Change::make)?;
+        Ok(meta)
+    }
+
+    /// What [`ShardWriter::finish`] does to the folder, step by step.
+    pub(super) fn changes(self, text_bytes: Option<u64>) -> Result<(ShardMeta, Vec<Change>), Error> {
         let path = self.path;
         if self.n_tokens == 0 {
             return Err(Error::NothingLeft { path, rejected: "no tokens".into() });
@@ -193,27 +200,56 @@ impl ShardWriter {
                 ids: ids.as_ref().map(|ids| hash::file(ids.path())).transpose()?,
             },
         };
-        let (meta_path, index_path) = (beside(&path, ".smolt.json"), beside(&path, ".index"));
-        for old in [&meta_path, &index_path, &beside(&path, ".loss"), &beside(&path, ".ids")] {
-            if exists(old)? {
-                fs::remove_file(old).map_err(|source| FileError::new("replace", old, source))?;
+        let beside = |suffix| beside(&path, suffix);
+        let mut changes = vec![Change::Remove(beside(".index")), Change::Sync(path.clone())];
+        changes.extend([".smolt.json", ".loss", ".ids"].map(|suffix| Change::Remove(beside(suffix))));
+        changes.push(Change::Appear(tokens, path.clone()));
+        changes.extend(loss.map(|loss| Change::Appear(loss, beside(".loss"))));
+        changes.extend(ids.map(|ids| Change::Appear(ids, beside(".ids"))));
+        changes.push(Change::Appear(written(&meta, &path)?, beside(".smolt.json")));
+        changes.push(Change::Sync(path.clone()));
+        changes.push(Change::Appear(index, beside(".index")));
+        changes.push(Change::Sync(path));
+        Ok((meta, changes))
+    }
+}
+
+/// One change of a folder; a kill may come between any two.
+pub(super) enum Change {
+    /// Of a file that need not be there.
+    Remove(PathBuf),
+    /// Under this name.
+    Appear(NamedTempFile, PathBuf),
+    /// All changes so far of the folder that holds this file survive a power cut.
+    Sync(PathBuf),
+}
+
+impl Change {
+    pub(super) fn make(self) -> Result<(), Error> {
+        match self {
+            Change::Remove(old) if exists(&old)? => {
+                fs::remove_file(&old).map_err(|source| FileError::new("replace", &old, source))?;
+            }
+            Change::Remove(_) => {}
+            Change::Appear(file, path) => {
+                file.persist(&path).map_err(|error| FileError::writing(&path, error.error))?;
+            }
+            Change::Sync(path) => {
+                atomic::sync_dir(atomic::parent(&path))
+                    .map_err(|source| FileError::writing(&path, source))?;
             }
         }
-        persist(tokens, &path)?;
-        if let Some(loss) = loss {
-            persist(loss, &beside(&path, ".loss"))?;
-        }
-        if let Some(ids) = ids {
-            persist(ids, &beside(&path, ".ids"))?;
-        }
-        persist(index, &index_path)?;
-        let mut json = serde_json::to_string_pretty(&meta)
-            .map_err(|source| FileError::writing(&meta_path, io::Error::other(source)))?;
-        json.push('\n');
-        // Its fsync of the folder covers the renames above too.
-        atomic::write(&meta_path, json.as_bytes())?;
-        Ok(meta)
+        Ok(())
     }
+}
+
+/// The content of `.smolt.json`.
+fn written(meta: &ShardMeta, path: &Path) -> Result<NamedTempFile, Error> {
+    let writing = |source| FileError::writing(path, source);
+    let mut file = temporary(path)?;
+    serde_json::to_writer_pretty(&mut file, meta).map_err(|source| writing(io::Error::other(source)))?;
+    file.write_all(b"\n").map_err(writing)?;
+    synced(file, path)
 }
 
 fn temporary(path: &Path) -> Result<BufWriter<NamedTempFile>, Error> {
@@ -227,9 +263,4 @@ fn synced(file: BufWriter<NamedTempFile>, path: &Path) -> Result<NamedTempFile, 
     let file = file.into_inner().map_err(|error| writing(error.into_error()))?;
     file.as_file().sync_all().map_err(writing)?;
     Ok(file)
-}
-
-fn persist(file: NamedTempFile, path: &Path) -> Result<(), Error> {
-    file.persist(path).map_err(|error| FileError::writing(path, error.error))?;
-    Ok(())
 }

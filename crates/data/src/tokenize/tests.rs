@@ -40,8 +40,8 @@ fn chats(pairs: &[(usize, usize)]) -> Vec<Chat> {
     pairs
         .iter()
         .map(|&(user, assistant)| Chat {
-            id: None,
             messages: vec![message("user", user), message("assistant", assistant)],
+            ..Chat::default()
         })
         .collect()
 }
@@ -254,7 +254,8 @@ fn text_to_batches_with_a_real_tokenizer() {
 
     let turns =
         [("user", "the mat?"), ("assistant", "the cat sat"), ("user", "and?"), ("assistant", "the dog")];
-    let chat = Chat { id: None, messages: turns.map(|(role, text)| Message::new(role, text)).to_vec() };
+    let messages = turns.map(|(role, text)| Message::new(role, text)).to_vec();
+    let chat = Chat { messages, ..Chat::default() };
     let template = ChatTemplate::new(CHATML).unwrap();
     let options =
         ChatOptions { pad_token_id: pad, eos_token_id: Some(end), ..chat_options(255, Overlong::Reject) };

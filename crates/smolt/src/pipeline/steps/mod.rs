@@ -122,7 +122,7 @@ impl Work {
     /// Raised by whoever changes what a step computes from the same settings.
     pub(super) fn version(&self) -> u32 {
         match self {
-            Work::Tokenizer(_) => 2,
+            Work::Tokenizer(_) | Work::Tokenize(_) | Work::Eval(_) => 2,
             _ => 1,
         }
     }

@@ -3,14 +3,14 @@
 use super::Context;
 use crate::output;
 use crate::output::note;
-use serde_json::{Map, json};
-use smolt_data::document::{Chat, Documents, JsonLines};
+use serde_json::{Map, Value, json};
+use smolt_data::document::{self, Chat, Documents};
 use smolt_data::tokenize::{
     ChatEncoder, ChatOptions, DocumentOptions, Overlong, Report, TextEncoder, tokenize_chats,
     tokenize_documents,
 };
 use smolt_run::error::{Failure, FileError};
-use smolt_text::template::{ChatTemplate, Message};
+use smolt_text::template::ChatTemplate;
 use smolt_text::tokenizer::Tokenizer;
 use std::path::{Path, PathBuf};
 
@@ -39,7 +39,7 @@ smolt_run::recipe! {
     pub(crate) struct ChatShard {
         /// Its name.
         name: String,
-        /// JSONL files, and folders of them, of `{"messages": […]}`.
+        /// JSONL files, and folders of them, of `{"messages": […], "tools"?: […]}`.
         inputs: Vec<String>,
         /// Tokens per sequence of the training that will read it.
         sequence_length: usize = 256,
@@ -131,9 +131,9 @@ pub(crate) fn chats(
     let eos = role(&tokenizer, tokenizer_dir, "eos_token")?;
     template.check_end_token(&tokenizer, eos)?;
     let encode = |chat: &Chat| {
-        let messages: Vec<Message> =
-            chat.messages.iter().map(|m| Message::new(m.role.clone(), m.content.clone())).collect();
-        let encoded = template.encode(&tokenizer, &messages, false).map_err(|e| e.to_string())?;
+        let tools = chat.tools.iter().map(|tools| ("tools".to_owned(), Value::from(tools.clone()))).collect();
+        let encoded = template.encode_with(&tokenizer, &chat.messages, false, &tools);
+        let encoded = encoded.map_err(|e| e.to_string())?;
         Ok((encoded.ids, encoded.assistant_mask))
     };
     let encoder = ChatEncoder {
@@ -149,6 +149,5 @@ pub(crate) fn chats(
         seed,
         threads,
     };
-    let readers = inputs.iter().map(|path| JsonLines::<Chat>::open(path)).collect::<Result<Vec<_>, _>>()?;
-    Ok(tokenize_chats(readers.into_iter().flatten(), &encoder, options, out)?)
+    Ok(tokenize_chats(document::chats(inputs), &encoder, options, out)?)
 }
