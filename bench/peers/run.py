@@ -3,11 +3,12 @@
     cargo build --release
     python bench/peers/run.py --row 5.5M-bf16 [--row 5.5M-fp32 --row 135M-bf16 --row 135M-T2048-bf16 | --row all]
     python bench/peers/run.py --trainer        # smolt train, with loader, masks and logs, against smolt bench train
+    python bench/peers/run.py --architectures  # smolt on bench/models/: each kind of model against the dense one
 
 Runs `smolt bench train` and torch_train_step.py, eager and in two modes of torch.compile, one after the other, N
-rounds, each round in the opposite order of the one before, so that a drift of the machine's clock meets all. Prints a
-table, and writes it and everything measured to bench/results/<date>-<cpu>.md and .json. PyTorch gets tcmalloc where it
-is installed.
+rounds, each round in the opposite order of the one before, so that a drift of the machine's clock meets all. Rows named
+after a model family run hf_train_step.py instead, the same model as transformers has it. Prints a table, and writes it
+and everything measured to bench/results/<date>-<cpu>.md and .json. PyTorch gets tcmalloc where it is installed.
 
 Run nothing else meanwhile: on a busy machine PyTorch's spinning threads collapse (two runs of the very same script
 were seen to differ by 3.5). So the CPU time that others took during each run is measured, and above 5 % the result is
@@ -17,16 +18,21 @@ smolt's place: its ratio to itself must be about 1, or nothing measured here cou
 import argparse, datetime, glob, json, os, pathlib, platform, re, resource, shlex, statistics, struct, subprocess, sys, tempfile, time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PEER = [sys.executable, str(ROOT / "bench/peers/torch_train_step.py")]
+script = lambda name: [sys.executable, str(ROOT / "bench/peers" / name)]
+PEER, PEER_OF_CONFIG = script("torch_train_step.py"), script("hf_train_step.py")
 PEERS = ["eager", "default", "max-autotune"]
 QUIET = 0.05  # share of the machine's CPU time that others may take during a run
 SMALL = dict(dim=256, layers=6, vocab=4096, seq=256, batch=16, heads=4, kv_heads=2, ffn=704, steps=8, warmup=3)
 LARGE = dict(dim=576, layers=30, vocab=49152, seq=512, batch=4, heads=9, kv_heads=3, ffn=1536, steps=3, warmup=2)
+OF_CONFIG = dict(dtype="bf16", seq=2048, batch=1, steps=8, warmup=3)
+ARCHITECTURES = ["dense", "sliding", "latent", "experts"]
 ROWS = {
     "5.5M-bf16": dict(SMALL, dtype="bf16"),
     "5.5M-fp32": dict(SMALL, dtype="fp32"),
     "135M-bf16": dict(LARGE, dtype="bf16"),
     "135M-T2048-bf16": dict(LARGE, dtype="bf16", seq=2048, batch=1),
+    "llama-25M-bf16": dict(OF_CONFIG, config="bench/models/dense.json"),
+    "qwen3-moe-25M-bf16": dict(OF_CONFIG, config="bench/models/qwen3-moe.json"),
 }
 
 
@@ -34,6 +40,7 @@ def arguments():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument("--row", action="append", choices=[*ROWS, "all"], help="may be repeated (5.5M-bf16)")
     a.add_argument("--trainer", action="store_true", help="measure smolt train instead of the rows")
+    a.add_argument("--architectures", action="store_true", help="measure models of bench/models/ instead of the rows")
     a.add_argument("--smolt", default=str(ROOT / "target/release/smolt"), help="the binary, or `pytorch` for a control")
     a.add_argument("--peer", action="append", choices=PEERS, help="may be repeated (all three)")
     a.add_argument("--rounds", type=int, default=5)
@@ -55,11 +62,11 @@ def commands(a, row):
     settings = ROWS[row] | dict(threads=a.threads)
     if a.steps:
         settings["steps"] = a.steps
-    common = flags(settings)
-    yield "smolt", [*(PEER if a.smolt == "pytorch" else [a.smolt, "bench", "train", "--json"]), *common]
+    common, pytorch = flags(settings), PEER_OF_CONFIG if "config" in settings else PEER
+    yield "smolt", [*(pytorch if a.smolt == "pytorch" else [a.smolt, "bench", "train", "--json"]), *common]
     for peer in a.peer:
         compiled = [] if peer == "eager" else ["--compile", "--compile-mode", peer]
-        yield f"pytorch {peer}", [*PEER, *common, *compiled]
+        yield f"pytorch {peer}", [*pytorch, *common, *compiled]
 
 
 def busy_seconds():
@@ -80,7 +87,7 @@ def timed(name, command, read):
         env["LD_PRELOAD"] = allocators[0]
     own = lambda: sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
     busy, cpu, wall = busy_seconds(), own(), time.monotonic()
-    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
     cpu, wall = own() - cpu, time.monotonic() - wall
     others = None if busy is None else round(max(0.0, busy_seconds() - busy - cpu) / (wall * os.cpu_count()), 3)
     result = None if done.returncode else read(done.stdout)
@@ -234,6 +241,20 @@ def stamps_of(events):
     return stamps[1:]
 
 
+def architectures(a):
+    """What smolt makes of the machine on each kind of model, beside a dense one of about the same size."""
+    entry = lambda name: [a.smolt, "bench", "train", "--json",
+                          *flags(OF_CONFIG | dict(config=f"bench/models/{name}.json", threads=a.threads))]
+    runs = rounds_of(a.rounds, [(name, entry(name), last_json) for name in ARCHITECTURES], "architectures")
+    gflops = {name: [run["gflops"] for run in found] for name, found in runs.items()}
+    lines = [[name, f"{runs[name][0]['params']:,}", f"{statistics.median(speeds(runs, name)):.0f}",
+              f"{statistics.median(gflops[name]):.0f}", spread([x / y for x, y in zip(gflops[name], gflops["dense"])])]
+             for name in runs]
+    settings = OF_CONFIG | dict(threads=a.threads)
+    records = [dict(row="architectures", kind="architectures", disturbed=disturbed(runs), settings=settings, runs=runs)]
+    write(a, records, ["model", "parameters", "tokens/s", "GFLOP/s", "of dense (min–max of rounds)"], lines)
+
+
 def trainer(a):
     """`smolt train` with everything on against `smolt bench train`, both at their median step."""
     records, lines = [], []
@@ -264,6 +285,8 @@ def main():
     a = arguments()
     if a.trainer:
         return trainer(a)
+    if a.architectures:
+        return architectures(a)
     records, lines = [], []
     for row in a.row:
         runs = rounds_of(a.rounds, [(name, command, last_json) for name, command in commands(a, row)], row)
