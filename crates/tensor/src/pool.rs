@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -82,7 +82,27 @@ impl Pool {
                 return;
             }
         };
-        let task: Task<'_> = &task;
+        self.open(region, tasks, &task);
+    }
+
+    /// Calls `task` once on each thread, on all at the same time, and waits for them. Inside a task: on its own thread.
+    pub(crate) fn on_every_thread(&self, task: impl Fn() + Sync) {
+        if self.workers.is_empty() || INSIDE.get() {
+            return task();
+        }
+        let here = AtomicUsize::new(0);
+        self.open(lock(&self.shared.region), self.threads(), &|_| {
+            // Who has one task waits in it until every thread has one.
+            here.fetch_add(1, Ordering::Relaxed);
+            while here.load(Ordering::Relaxed) < self.threads() {
+                thread::yield_now();
+            }
+            task();
+        });
+    }
+
+    /// Opens the region that `region` stands for.
+    fn open(&self, region: MutexGuard<'_, ()>, tasks: usize, task: Task<'_>) {
         // SAFETY: the closure outlives every use: this call returns only once `working` is back to
         // zero, and workers take the job only between the raising of `epoch` and that moment. `region` sees to it that
         // job and counters are this call's until then.
@@ -184,7 +204,12 @@ impl<'a, T> Disjoint<'a, T> {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+/// Whether this thread is at a task of a region.
+pub(crate) fn inside() -> bool {
+    INSIDE.get()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -240,6 +265,16 @@ mod tests {
                 });
                 assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1));
             }
+        }
+    }
+
+    #[test]
+    fn every_thread_is_met_once() {
+        let pool = Pool::new(4);
+        for _ in 0..50 {
+            let met = Mutex::new(std::collections::HashSet::new());
+            pool.on_every_thread(|| assert!(lock(&met).insert(thread::current().id())));
+            assert_eq!(lock(&met).len(), 4);
         }
     }
 

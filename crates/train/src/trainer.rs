@@ -11,6 +11,7 @@ use smolt_model::Transformer;
 use smolt_model::transformer::LossPass;
 use smolt_tensor::Cpu;
 use smolt_tensor::gemm::Precision;
+use smolt_tensor::scratch;
 use smolt_tensor::tape::Run;
 use std::time::Instant;
 
@@ -100,6 +101,8 @@ pub struct Trainer {
     pass: LossPass,
     tree: LeafTree,
     balance: Option<Balance>,
+    /// Whether every thread has room for every task of a step.
+    level: bool,
 }
 
 /// How to train (see [`Trainer::new`]).
@@ -125,6 +128,7 @@ impl Trainer {
         let n = policy.shape.leaf_tokens();
         Trainer {
             balance: Balance::of(&model, n, policy.shape.leaves(), policy.precision),
+            level: false,
             pass: model.training_pass(n, policy.precision, policy.z_loss, policy.recompute),
             tree: LeafTree::new(weights.len()),
             shape: policy.shape,
@@ -180,6 +184,9 @@ impl Trainer {
         let learning_rate = self.peak_lr * self.schedule.factor(step);
         let grads = self.tree.finish(&self.cpu);
         let grad_norm = self.optimizer.step(&self.cpu, &mut self.weights, grads, learning_rate, step);
+        if !std::mem::replace(&mut self.level, true) {
+            scratch::level(&self.cpu.pool);
+        }
         let labels = label_tokens.max(1) as f64;
         if !nll.is_finite() || !grad_norm.is_finite() {
             return Err(StepError::NotFinite { step, loss: nll / labels, grad_norm });
