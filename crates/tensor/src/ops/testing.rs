@@ -44,6 +44,11 @@ pub(crate) fn assert_close(what: &str, got: &[f64], want: &[f64], tolerance: f64
     }
 }
 
+/// Random shapes: few enough for every build, since each runs on every path and three numbers of threads.
+pub(crate) fn random_shapes() -> proptest::test_runner::Config {
+    proptest::test_runner::Config { cases: 24, failure_persistence: None, ..Default::default() }
+}
+
 /// Runs an op on every path of this machine: outputs must equal the oracle's within their tolerances,
 /// and be the same bits on one, two and three threads.
 pub(crate) fn on_every_cpu(run: impl Fn(&Cpu) -> Vec<Vec<f64>>, want: &[(&str, Vec<f64>, f64)]) {

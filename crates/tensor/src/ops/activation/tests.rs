@@ -135,3 +135,17 @@ fn clamps_pass_gradients_at_their_bounds_and_none_beyond() {
 fn a_plain_clamped_activation_is_refused() {
     super::plain(&Cpu::with_isa(Isa::portable(), 1), CLAMPED, &[1.0f32], &mut [0.0]);
 }
+
+proptest::proptest! {
+    #![proptest_config(crate::ops::testing::random_shapes())]
+
+    #[test]
+    fn random_shapes_match_the_oracle(n in 1usize..80, width in 1usize..200, act in 0..all().count()) {
+        let gated = all().nth(act).unwrap();
+        compare_gated::<f32>(gated, n, width);
+        compare_gated::<bf16>(gated, n, width);
+        let act = PLAIN[act % PLAIN.len()];
+        compare_plain::<f32>(act, n * width);
+        compare_plain::<bf16>(act, n * width);
+    }
+}

@@ -40,6 +40,8 @@ pub struct Hyper {
 /// p ← p·(1 − lr·weight_decay); m ← m + (g − m)·(1 − β₁); v ← v·β₂ + g²·(1 − β₂);
 /// p ← p − lr/(1 − β₁ᵗ) · m / (√v/√(1 − β₂ᵗ) + eps).
 ///
+/// Moments far below `eps` are rounded so that none becomes a denormal: m to multiples of 2⁻¹⁰⁷, v of 2⁻¹¹⁷.
+///
 /// # Panics
 /// When lengths differ or `step` is 0 (caller bugs).
 pub fn step(cpu: &Cpu, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], hyper: &Hyper) {
@@ -66,26 +68,30 @@ mod tests {
     const HYPER: Hyper =
         Hyper { lr: 3e-3, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, step: 1, grad_scale: 0.7 };
 
+    fn compare(len: usize) {
+        let p = random(1, len, 1.0);
+        let gradients: Vec<Vec<f32>> = (0..10).map(|t| random(10 + t, len, 0.1)).collect();
+        let mut want = (wide(&p), vec![0.0; len], vec![0.0; len]);
+        for (t, g) in gradients.iter().enumerate() {
+            let hyper = Hyper { step: t as u64 + 1, ..HYPER };
+            oracle::step(&mut want.0, &wide(g), &mut want.1, &mut want.2, &hyper);
+        }
+        on_every_cpu(
+            |cpu| {
+                let (mut p, mut m, mut v) = (p.clone(), vec![0.0; len], vec![0.0; len]);
+                for (t, g) in gradients.iter().enumerate() {
+                    super::step(cpu, &mut p, g, &mut m, &mut v, &Hyper { step: t as u64 + 1, ..HYPER });
+                }
+                vec![wide(&p), wide(&m), wide(&v)]
+            },
+            &[("p", want.0, 1e-6), ("m", want.1, 1e-6), ("v", want.2, 1e-6)],
+        );
+    }
+
     #[test]
     fn ten_steps_match_the_oracle() {
         for len in [1, 37, 2 * super::TASK + 13] {
-            let p = random(1, len, 1.0);
-            let gradients: Vec<Vec<f32>> = (0..10).map(|t| random(10 + t, len, 0.1)).collect();
-            let mut want = (wide(&p), vec![0.0; len], vec![0.0; len]);
-            for (t, g) in gradients.iter().enumerate() {
-                let hyper = Hyper { step: t as u64 + 1, ..HYPER };
-                oracle::step(&mut want.0, &wide(g), &mut want.1, &mut want.2, &hyper);
-            }
-            on_every_cpu(
-                |cpu| {
-                    let (mut p, mut m, mut v) = (p.clone(), vec![0.0; len], vec![0.0; len]);
-                    for (t, g) in gradients.iter().enumerate() {
-                        super::step(cpu, &mut p, g, &mut m, &mut v, &Hyper { step: t as u64 + 1, ..HYPER });
-                    }
-                    vec![wide(&p), wide(&m), wide(&v)]
-                },
-                &[("p", want.0, 1e-6), ("m", want.1, 1e-6), ("v", want.2, 1e-6)],
-            );
+            compare(len);
         }
     }
 
@@ -121,11 +127,38 @@ mod tests {
         );
     }
 
+    /// A token that was seen once and never again: its moments come to rest at normal numbers.
+    #[test]
+    fn moments_that_fade_do_not_become_denormal() {
+        let g = [0.3, -2e-7, 1e-12, 0.0];
+        on_every_cpu(
+            |cpu| {
+                let (mut p, mut m, mut v) = ([1.0f32; 4], [0.0f32; 4], [0.0f32; 4]);
+                super::step(cpu, &mut p, &g, &mut m, &mut v, &HYPER);
+                for step in 2..4000 {
+                    super::step(cpu, &mut p, &[0.0; 4], &mut m, &mut v, &Hyper { step, ..HYPER });
+                    assert!(m.iter().chain(&v).all(|x| !x.is_subnormal()), "step {step}: {m:?} {v:?}");
+                }
+                vec![wide(&m), wide(&v)]
+            },
+            &[("m", vec![0.0; 4], 1e-29), ("v", vec![0.0; 4], 1e-32)],
+        );
+    }
+
     #[test]
     fn no_gradient_is_pure_decay() {
         let cpu = Cpu::with_isa(Isa::portable(), 1);
         let (mut p, mut m, mut v) = ([2.0f32], [0.0], [0.0]);
         super::step(&cpu, &mut p, &[0.0], &mut m, &mut v, &HYPER);
         assert_eq!((p, m, v), ([2.0 * (1.0 - 3e-4)], [0.0], [0.0]));
+    }
+
+    proptest::proptest! {
+        #![proptest_config(crate::ops::testing::random_shapes())]
+
+        #[test]
+        fn random_lengths_match_the_oracle(len in 1usize..3000) {
+            compare(len);
+        }
     }
 }

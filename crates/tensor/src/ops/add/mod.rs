@@ -16,7 +16,7 @@ use crate::simd::Elem;
 const TASK: usize = 1 << 15;
 
 /// Columns per task when blocks are added up.
-const COLUMNS: usize = 256;
+const COLUMNS: usize = 64;
 
 /// `sum = a + b`, all `[len]`.
 pub fn add(cpu: &Cpu, a: &[f32], b: &[f32], sum: &mut [f32]) {

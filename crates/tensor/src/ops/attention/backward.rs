@@ -14,6 +14,7 @@ use super::operands::{Moving, Rows, Widths};
 use super::tile::{self, TILE};
 use crate::Cpu;
 use crate::isa::Isa;
+use crate::ops::add::add_rows;
 use crate::order::REDUCE_ROWS;
 use crate::pool::Disjoint;
 use crate::scratch;
@@ -259,7 +260,7 @@ pub(super) fn settle_queries<E: Elem>(
         for slot in shares {
             // SAFETY: as above.
             let more = unsafe { d_queries.slice(slot, head, rows.clone()) };
-            sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += *more);
+            add_rows(isa, more, sums);
         }
         write_queries(isa, input, rows.clone(), head, sums, d_queries.width, d_qkv);
     }

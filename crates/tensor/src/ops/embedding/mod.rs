@@ -71,12 +71,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn every_path_matches_the_oracle() {
-        let shapes = [(1, 4, 1), (37, 11, 19), (1500, 300, 40)];
-        for ((n, vocab, d), scale) in
-            shapes.into_iter().flat_map(|shape| [1.0, 5.6].map(|scale| (shape, scale)))
-        {
+    fn compare(n: usize, vocab: usize, d: usize) {
+        for scale in [1.0, 5.6] {
             let tokens = tokens(n, vocab as u32);
             let (table, d_out) = (random(1, vocab * d, 1.0), random(2, n * d, 1.0));
             let held = random(3, vocab * d, 1.0);
@@ -104,9 +100,25 @@ mod tests {
     }
 
     #[test]
+    fn every_path_matches_the_oracle() {
+        for (n, vocab, d) in [(1, 4, 1), (37, 11, 19), (1500, 300, 40)] {
+            compare(n, vocab, d);
+        }
+    }
+
+    #[test]
     #[should_panic(expected = "a token id is not below 4")]
     fn a_token_beyond_the_table_is_refused() {
         let cpu = crate::Cpu::with_isa(crate::isa::Isa::portable(), 1);
         super::forward(&cpu, &[0, 4], &[0.0; 8], 2, 1.0, &mut [0.0; 4]);
+    }
+
+    proptest::proptest! {
+        #![proptest_config(crate::ops::testing::random_shapes())]
+
+        #[test]
+        fn random_shapes_match_the_oracle(n in 1usize..700, vocab in 4usize..300, d in 1usize..70) {
+            compare(n, vocab, d);
+        }
     }
 }

@@ -74,3 +74,13 @@ fn rows_of_one_number_become_the_bias() {
     super::forward(&cpu, &[3.0; 8], None, affine, EPS, None, &mut y, &mut stats);
     assert_eq!(y, [0.5; 8]);
 }
+
+proptest::proptest! {
+    #![proptest_config(crate::ops::testing::random_shapes())]
+
+    #[test]
+    fn random_shapes_match_the_oracle(n in 1usize..170, d in 5usize..330, joined: bool, accumulate: bool) {
+        compare::<f32>(n, d, joined, accumulate);
+        compare::<half::bf16>(n, d, joined, accumulate);
+    }
+}

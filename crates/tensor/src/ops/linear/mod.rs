@@ -213,4 +213,17 @@ mod tests {
         let cpu = crate::Cpu::with_isa(crate::isa::Isa::portable(), 1);
         super::forward(&cpu, Precision::Fp32, &[0.0f32; 8], &[0.0; 12], 4, &mut [0.0f32; 5]);
     }
+
+    proptest::proptest! {
+        #![proptest_config(crate::ops::testing::random_shapes())]
+
+        #[test]
+        fn random_shapes_match_the_oracle(n in 1usize..80, n_in in 1usize..110, n_out in 1usize..110, accumulate: bool) {
+            let shape = (n, n_in, n_out);
+            compare::<f32>(Precision::Fp32, shape, accumulate);
+            compare::<bf16>(Precision::Bf16, shape, accumulate);
+            compare_bias::<f32>(Precision::Fp32, shape, accumulate);
+            compare_bias::<bf16>(Precision::Bf16, shape, accumulate);
+        }
+    }
 }

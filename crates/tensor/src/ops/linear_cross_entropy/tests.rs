@@ -148,3 +148,16 @@ fn a_label_beyond_the_vocabulary_is_refused() {
     let args = Args { h: &[1.0f32, 1.0], w: &[1.0; 8], labels: &[4], scale: 1.0, z_loss: 0.0, softcap: None };
     forward(&cpu, Precision::Fp32, args, &mut [0.0]);
 }
+
+proptest::proptest! {
+    #![proptest_config(crate::ops::testing::random_shapes())]
+
+    #[test]
+    fn random_shapes_match_the_oracle(
+        n in 1usize..90, vocab in 2usize..190, d in 1usize..50, z_loss in 0f32..1e-2, cap in 0usize..3, accumulate: bool,
+    ) {
+        let softcap = [None, Some(2.5), Some(30.0)][cap];
+        compare::<f32>(Precision::Fp32, (n, vocab, d), z_loss, softcap, accumulate);
+        compare::<half::bf16>(Precision::Bf16, (n, vocab, d), z_loss, softcap, accumulate);
+    }
+}

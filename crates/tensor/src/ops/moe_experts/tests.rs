@@ -7,6 +7,7 @@ use crate::ops::activation::Activation;
 use crate::ops::testing::{assert_slope, dot, on_every_cpu, random, stored, wide};
 use crate::simd::Elem;
 use half::bf16;
+use proptest::prelude::*;
 
 #[derive(Clone, Copy)]
 struct Shape {
@@ -245,4 +246,18 @@ fn routes_of_another_batch_are_refused() {
         },
     };
     super::forward(&cpu, Precision::Fp32, &layer, &[0.0f32; 2], &mut [0.0; 8], &mut [0.0; 2]);
+}
+
+proptest::proptest! {
+    #![proptest_config(crate::ops::testing::random_shapes())]
+
+    #[test]
+    fn random_shapes_match_the_oracle(
+        n in 1usize..120, (experts, top_k) in (1usize..13).prop_flat_map(|e| (Just(e), 1..=e)), d in 1usize..50,
+        intermediate in 1usize..70, biases: bool, accumulate: bool,
+    ) {
+        let shape = Shape { n, experts, top_k, d, intermediate, activation: Activation::Silu };
+        compare::<f32>(Precision::Fp32, shape, biases, accumulate);
+        compare::<bf16>(Precision::Bf16, shape, biases, accumulate);
+    }
 }

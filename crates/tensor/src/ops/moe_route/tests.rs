@@ -2,6 +2,7 @@ use super::{Args, Gate, Groups, Routes, Routing, Saved, oracle};
 use crate::Cpu;
 use crate::isa::Isa;
 use crate::ops::testing::{assert_slope, dot, on_every_cpu, random, wide};
+use proptest::prelude::*;
 
 pub(super) fn routing(experts: usize, top_k: usize, gate: Gate) -> Routing {
     Routing {
@@ -188,4 +189,18 @@ fn logits_that_are_no_numbers_still_go_to_different_experts() {
 #[should_panic(expected = "moe_route: fewer than 3 experts compete")]
 fn groups_that_are_too_few_are_refused() {
     Routing { groups: Some(Groups { count: 4, chosen: 1 }), ..routing(8, 3, Gate::Sigmoid) }.check();
+}
+
+proptest::proptest! {
+    #![proptest_config(crate::ops::testing::random_shapes())]
+
+    #[test]
+    fn random_shapes_match_the_oracle(
+        n in 1usize..170, (e, k) in (1usize..70).prop_flat_map(|e| (Just(e), 1..=e.min(8))), given: bool
+    ) {
+        // Added to something: where a row has one expert, whose weight is 1 whatever its logit, large terms cancel.
+        for routing in settings(e, k) {
+            compare(&routing, n, given, true);
+        }
+    }
 }

@@ -82,3 +82,18 @@ fn heads_that_do_not_fit_are_refused() {
     let part = Part { width: 5, w: &[1.0; 2] };
     super::forward(&cpu, &[0.0f32; 12], 12, [part, part], EPS, &mut [0.0; 12], &mut [0.0; 4]);
 }
+
+proptest::proptest! {
+    #![proptest_config(crate::ops::testing::random_shapes())]
+
+    #[test]
+    fn random_shapes_match_the_oracle(
+        n in 1usize..170, head_dim in 2usize..70, (kv_heads, group) in (1usize..4, 1usize..4), whole: bool, rest in 0usize..40,
+        accumulate: bool,
+    ) {
+        let widths = [kv_heads * group * head_dim, kv_heads * head_dim];
+        let shape = (widths, if whole { widths } else { [head_dim; 2] }, widths[0] + widths[1] + rest);
+        compare::<f32>(n, shape, accumulate);
+        compare::<half::bf16>(n, shape, accumulate);
+    }
+}

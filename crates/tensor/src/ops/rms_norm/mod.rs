@@ -164,4 +164,14 @@ mod tests {
         assert_eq!(y, [0.0; 8]);
         assert!(inv_rms.iter().all(|r| (r - 1e3).abs() < 0.1));
     }
+
+    proptest::proptest! {
+        #![proptest_config(crate::ops::testing::random_shapes())]
+
+        #[test]
+        fn random_shapes_match_the_oracle(n in 1usize..170, d in 3usize..330, joined: bool, accumulate: bool) {
+            compare::<f32>(n, d, joined, accumulate);
+            compare::<half::bf16>(n, d, joined, accumulate);
+        }
+    }
 }

@@ -205,3 +205,19 @@ fn features_beyond_the_head_are_refused() {
     let heads = Heads { at: 1, ..Heads::whole(1, 4) };
     super::forward(&cpu, &Tables::plain(4, 4, 1e4), &[0], &mut [0.0f32; 4], 4, heads);
 }
+
+proptest::proptest! {
+    #![proptest_config(crate::ops::testing::random_shapes())]
+
+    #[test]
+    fn random_shapes_match_the_oracle(
+        n in 1usize..60, (first, count, rest) in (0usize..4, 1usize..5, 0usize..9), (pairs, plain, at) in (0usize..40, 0usize..9, 0usize..9),
+        interleaved: bool,
+    ) {
+        // Parts of heads that turn, between parts that do not.
+        let pairing = PAIRINGS[usize::from(interleaved)];
+        let heads = Heads { pairing, first, count, head_dim: (2 * pairs + plain + at).max(1), at };
+        compare::<f32>(n, heads, 2 * pairs, rest);
+        compare::<half::bf16>(n, heads, 2 * pairs, rest);
+    }
+}

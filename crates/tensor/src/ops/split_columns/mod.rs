@@ -111,4 +111,15 @@ mod tests {
         let cpu = crate::Cpu::with_isa(crate::isa::Isa::portable(), 1);
         super::forward(&cpu, &[0.0f32; 6], 3, 2, &mut [0.0; 4], &mut [0.0; 3]);
     }
+
+    proptest::proptest! {
+        #![proptest_config(crate::ops::testing::random_shapes())]
+
+        #[test]
+        fn random_shapes_are_cut_and_put_together(n in 1usize..220, (at, rest) in (0usize..60, 0usize..60)) {
+            let cols = (at + rest).max(1);
+            compare::<f32>(n, cols, at);
+            compare::<half::bf16>(n, cols, at);
+        }
+    }
 }
