@@ -20,7 +20,8 @@ import argparse, datetime, glob, json, os, pathlib, platform, re, resource, shle
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 script = lambda name: [sys.executable, str(ROOT / "bench/peers" / name)]
 PEER, PEER_OF_CONFIG = script("torch_train_step.py"), script("hf_train_step.py")
-PEERS = ["eager", "default", "max-autotune"]
+EAGER = ["eager"]
+PEERS = [*EAGER, "default", "max-autotune"]
 QUIET = 0.05  # share of the machine's CPU time that others may take during a run
 SMALL = dict(dim=256, layers=6, vocab=4096, seq=256, batch=16, heads=4, kv_heads=2, ffn=704, steps=8, warmup=3)
 LARGE = dict(dim=576, layers=30, vocab=49152, seq=512, batch=4, heads=9, kv_heads=3, ffn=1536, steps=3, warmup=2)
@@ -64,7 +65,7 @@ def commands(a, row):
         settings["steps"] = a.steps
     common, pytorch = flags(settings), PEER_OF_CONFIG if "config" in settings else PEER
     yield "smolt", [*(pytorch if a.smolt == "pytorch" else [a.smolt, "bench", "train", "--json"]), *common]
-    for peer in a.peer:
+    for peer in EAGER if "moe" in row else a.peer:
         compiled = [] if peer == "eager" else ["--compile", "--compile-mode", peer]
         yield f"pytorch {peer}", [*pytorch, *common, *compiled]
 
@@ -158,7 +159,7 @@ def markdown(header, lines):
 
 
 def write(a, records, header, lines):
-    """The table on standard output; table and raw numbers in files where nothing disturbed them."""
+    """The table on standard output; table and raw numbers in files where nothing disturbed them, else False."""
     table = markdown(header, lines)
     print(table)
     cpu, today = cpu_name(), datetime.date.today().isoformat()
@@ -185,7 +186,8 @@ def write(a, records, header, lines):
         page.write_text((page.read_text() + "\n" if page.exists() else "") + text)
         print(f"written: {out}, {page}")
     if bad:
-        sys.exit("disturbed: others used the CPU, or it could not be told; these figures are no evidence")
+        print("disturbed: others used the CPU, or it could not be told; these figures are no evidence", file=sys.stderr)
+    return not bad
 
 
 def cpu_name():
@@ -252,7 +254,7 @@ def architectures(a):
              for name in runs]
     settings = OF_CONFIG | dict(threads=a.threads)
     records = [dict(row="architectures", kind="architectures", disturbed=disturbed(runs), settings=settings, runs=runs)]
-    write(a, records, ["model", "parameters", "tokens/s", "GFLOP/s", "of dense (min–max of rounds)"], lines)
+    return write(a, records, ["model", "parameters", "tokens/s", "GFLOP/s", "of dense (min–max of rounds)"], lines)
 
 
 def trainer(a):
@@ -278,7 +280,7 @@ def trainer(a):
         share = ratios(runs, "smolt train", "smolt bench train")
         records.append(dict(row=row, kind="trainer", disturbed=disturbed(runs), settings=settings, runs=runs))
         lines.append([row, *(f"{statistics.median(speeds(runs, name)):.0f}" for name in runs), spread(share, 3)])
-    write(a, records, ["row", "smolt train tokens/s", "smolt bench train tokens/s", "share (min–max of rounds)"], lines)
+    return write(a, records, ["row", "smolt train tokens/s", "smolt bench train tokens/s", "share (min–max of rounds)"], lines)
 
 
 def main():
@@ -287,12 +289,13 @@ def main():
         return trainer(a)
     if a.architectures:
         return architectures(a)
-    records, lines = [], []
+    quiet = True
     for row in a.row:
         runs = rounds_of(a.rounds, [(name, command, last_json) for name, command in commands(a, row)], row)
-        records.append(dict(row=row, kind="peers", disturbed=disturbed(runs), settings=ROWS[row], runs=runs))
-        lines.append(line_of_row(row, runs))
-    write(a, records, HEADER, lines)
+        record = dict(row=row, kind="peers", disturbed=disturbed(runs), settings=ROWS[row], runs=runs)
+        # Row by row, so that what ends one of them takes nothing from those before.
+        quiet &= write(a, [record], HEADER, [line_of_row(row, runs)])
+    return quiet
 
 
-main()
+sys.exit(0 if main() else 1)

@@ -84,6 +84,7 @@ pub(super) fn run(args: Args) -> Outcome {
             "peer": concat!("smolt ", env!("CARGO_PKG_VERSION")),
             "isa": cpu.isa.to_string(),
             "threads": cpu.pool.threads(),
+            "peak_rss_mib": smolt_run::resources::peak_rss_bytes().unwrap_or(0) >> 20,
             "products": all.iter().map(to_json).collect::<Vec<_>>(),
         }));
     } else {

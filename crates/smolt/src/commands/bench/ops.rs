@@ -52,8 +52,10 @@ pub(super) fn run(args: Args) -> Outcome {
         fastest(&mut step, args.steps)
     });
     let peak = peak_gflops(&step.cpu, precision).max(before);
+    // Before the memory is measured, which takes some.
+    let peak_rss = smolt_run::resources::peak_rss_bytes().unwrap_or(0);
     let memory_gbs = bandwidth::memory_gbs(&step.cpu);
-    let step_seconds = rows.iter().map(Row::total).sum();
+    let step_seconds: f64 = rows.iter().map(Row::total).sum();
     let whole = Whole { step: step_seconds, peak_gflops: peak, memory_gbs };
     let attention =
         |rows: &[Row]| rows.iter().find(|row| row.name == "attention").map_or(f64::NAN, Row::total) * 1e3;
@@ -65,8 +67,11 @@ pub(super) fn run(args: Args) -> Outcome {
         "isa": step.cpu.isa.to_string(),
         "params": step.model.layout().count(),
         "threads": step.cpu.pool.threads(),
+        // Of a step in which every op is at its fastest.
+        "tokens_per_s": rounded(args.shape.tokens() as f64 / step_seconds, 1),
         "peak_gflops": rounded(peak, 1),
         "memory_gb_per_s": rounded(memory_gbs, 1),
+        "peak_rss_mib": peak_rss >> 20,
     });
     if let Some((length, without, with)) = documents {
         result["documents"] = json!({

@@ -4,7 +4,6 @@ use super::profile::{self, Row, Whole};
 use super::step::{Step, Times};
 use super::{Dtype, Shape, rounded};
 use crate::device::DeviceArgs;
-use crate::output::note;
 use crate::{Outcome, output};
 use serde_json::json;
 use smolt_arch::count;
@@ -59,7 +58,15 @@ pub(super) fn run(args: Args) -> Outcome {
     // Before the memory is measured, which takes some.
     let peak_rss = smolt_run::resources::peak_rss_bytes().unwrap_or(0);
     let memory_gbs = bandwidth::memory_gbs(&step.cpu);
+    let whole = Whole { step: mean(&times, |t| t.whole.as_secs_f64()), peak_gflops: peak, memory_gbs };
+    if !args.profile {
+        // One more step, untimed, that only says what ops move.
+        step.pass.program.profile();
+        step.run();
+    }
+    let rows = rows(&step, &times, whole.step);
     let seconds = median(&times);
+    let gbs = rows.iter().map(|row| row.bytes).sum::<u64>() as f64 / seconds / 1e9;
     let n = args.shape.tokens();
     let params = step.model.layout().count();
     let flops = count::flops_per_token(step.model.config(), args.shape.seq).total() * n as f64;
@@ -75,11 +82,11 @@ pub(super) fn run(args: Args) -> Outcome {
         "gflops": rounded(flops / seconds / 1e9, 1),
         "peak_gflops": rounded(peak, 1),
         "peak_fraction": rounded(flops / seconds / 1e9 / peak, 3),
+        "gb_per_s": rounded(gbs, 1),
         "memory_gb_per_s": rounded(memory_gbs, 1),
+        "memory_fraction": rounded(gbs / memory_gbs, 3),
         "peak_rss_mib": peak_rss >> 20,
     });
-    let whole = Whole { step: mean(&times, |t| t.whole.as_secs_f64()), peak_gflops: peak, memory_gbs };
-    let rows = if args.profile { rows(&step, &times, whole.step) } else { Vec::new() };
     if args.json {
         if args.profile {
             result["ops"] = profile::json(&rows, &whole);
@@ -88,7 +95,7 @@ pub(super) fn run(args: Args) -> Outcome {
     } else {
         output::json(&result);
         if args.profile {
-            note!("{}", profile::table(&rows, &whole));
+            output::line(profile::table(&rows, &whole));
         }
     }
     Ok(ExitCode::SUCCESS)
