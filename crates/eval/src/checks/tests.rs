@@ -121,6 +121,12 @@ fn row(task: &str, i: usize, words: &mut Words) -> Value {
             "ctx_b": format!("the {}", words.of(&["man", "woman", "child"])), "endings": words.choices(4),
             "label": words.number(4).to_string()})
         }
+        "math_cot" => {
+            let (a, b) = (words.number(90) + 2, words.number(90) + 2);
+            json!({"problem": format!("{} folds {a} cranes, then {b}. How many are there on day {i}?", words.of(&PEOPLE)),
+                "level": "Level 1", "type": "Algebra",
+                "solution": format!("There are ${a} + {b} = \\boxed{{{}}}$ cranes.", a + b)})
+        }
         "mmlu" => {
             json!({"question": question, "subject": words.of(&["law", "biology"]), "choices": words.choices(4),
             "answer": words.number(4)})

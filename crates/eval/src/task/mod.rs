@@ -159,6 +159,8 @@ smolt_run::recipe! {
     pub struct Normalise {
         /// Regular expressions whose matches are removed.
         pub remove: Vec<String> = Vec::new(),
+        /// Spellings of LaTeX.
+        pub latex: Option<Latex>,
         /// Case.
         pub ignore_case: bool = false,
         /// ASCII punctuation.
@@ -167,6 +169,12 @@ smolt_run::recipe! {
         pub ignore_articles: bool = false,
         /// Runs of white space count as one space, and none at the ends.
         pub collapse_space: bool = true,
+    }
+
+    /// Which spellings of LaTeX are the same.
+    pub enum Latex {
+        /// Those that Minerva takes for the same, and some that only look different; no algebra is done.
+        Minerva = "minerva",
     }
 
     /// How an answer is compared with the accepted ones.
@@ -191,6 +199,8 @@ smolt_run::recipe! {
         pub sampler: Sampler = Sampler::First,
         /// Seed of the random ones.
         pub seed: u64 = 1234,
+        /// Rows to take them from instead of a split's, as JSONL.
+        pub examples: Option<String>,
         /// Between examples.
         pub separator: String = "\n\n".to_owned(),
     }
@@ -377,6 +387,7 @@ impl Task {
         if self.multiple_choice.is_some() && item.choices.is_none() {
             return Err("[multiple_choice] needs `item.choices`, the options to show".into());
         }
+        self.few_shot.rows()?;
         if let Some(generation) = &self.generation {
             crate::score::generation::Judge::new(generation)?;
         }
@@ -412,6 +423,22 @@ impl Task {
             Formulation::Cloze => self.cloze.as_ref()?.unconditional.as_deref(),
             _ => None,
         }
+    }
+}
+
+impl FewShot {
+    /// The rows of its own that examples are taken from, where it has some.
+    ///
+    /// # Errors
+    /// A line that is no row.
+    pub(crate) fn rows(&self) -> Result<Option<Vec<pose::Row>>, String> {
+        let Some(text) = &self.examples else { return Ok(None) };
+        let row = |(at, line): (usize, &str)| {
+            serde_json::from_str(line)
+                .map_err(|e| format!("`few_shot.examples`, line {}: not a row in JSON ({e})", at + 1))
+        };
+        let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+        lines.map(row).collect::<Result<_, _>>().map(Some)
     }
 }
 
