@@ -5,6 +5,7 @@
 //! the model writes, an answer is extracted and compared).
 
 mod builtin;
+pub mod languages;
 pub mod pose;
 mod template;
 
@@ -287,6 +288,11 @@ pub enum TaskError {
     /// No such task is built in.
     #[error("no task or suite `{0}` is built in; `smolt eval tasks` lists them, and a file ends in .toml")]
     Unknown(String),
+    /// A language that is not called so.
+    #[error(
+        "there is no language `{0}`; name it as FLORES-200 does, such as fra_Latn, or by its two letters"
+    )]
+    Language(String),
     /// Its settings do not make sense together.
     #[error("task `{task}`: {problem}")]
     Wrong {
@@ -335,12 +341,17 @@ impl Task {
         if let Some(config) =
             task.dataset.config.clone().filter(|_| own.is_some_and(|own| own != task.dataset.config))
         {
-            // Another language is another benchmark, whose results stand beside those of the first.
-            let config: String = config.chars().map(|c| if may_name(c) { c } else { '-' }).collect();
-            task.name = format!("{}@{config}", task.name);
+            task.name_configuration(&config);
         }
         task.check().map_err(|problem| TaskError::Wrong { task: task.name.clone(), problem })?;
         Ok(task)
+    }
+
+    /// Puts the configuration into the name: another language is another benchmark, whose results stand beside those of the
+    /// first.
+    pub fn name_configuration(&mut self, config: &str) {
+        let config: String = config.chars().map(|c| if may_name(c) { c } else { '-' }).collect();
+        self.name = format!("{}@{config}", self.name);
     }
 
     /// The formulations it can be posed in, in the order in which a model learns them (spec EVL-05).
