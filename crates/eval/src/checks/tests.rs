@@ -294,7 +294,7 @@ fn answered(task: &Task, items: &[Item], text: impl Fn(usize, &Item) -> (String,
         let mut sample = evaluate::sample(item, item.prompt(0));
         let (text, finish) = text(i, item);
         let judged = judge.judge(&text, &item.answers);
-        let generated = Generated { text, finish, tokens: 1, dropped_tokens: 0 };
+        let generated = Generated { text, finish, tokens: 1, log_likelihood: None, dropped_tokens: 0 };
         sample.written.push(Written { generated, reasoning: Reasoning::Absent, judged });
         sample
     };
