@@ -84,6 +84,9 @@ struct Evaluation {
     /// Folder of results: results.json, samples/, report.html; what it already holds is not asked again
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Say what it would take, and end
+    #[arg(long)]
+    plan_only: bool,
     /// Look for the items in the data that this run trains on
     #[arg(long, value_name = "RUN")]
     contamination: Option<PathBuf>,
@@ -390,7 +393,16 @@ fn evaluate_model(args: Evaluation) -> Outcome {
         precision: args.precision.into(),
         threads: args.device.threads(),
         quiet: args.json,
+        tells_cost: true,
     };
+    if args.plan_only {
+        let suite = evaluation::plan(&job, &args.rope)?;
+        match args.json {
+            true => output::json(&suite),
+            false => output::line(suite.table()),
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let evaluated = evaluation::run(&job, &args.rope)?;
     match (args.json, &args.out) {
         (true, _) => output::json(&evaluated.results),
