@@ -121,9 +121,16 @@ pub fn load(task: &Task, sources: &Sources) -> Result<Loaded, DatasetError> {
         ));
     }
     let other = task.dataset.few_shot_split.as_ref().filter(|split| **split != task.dataset.split);
-    let few_shot = match other.filter(|_| task.few_shot.count > 0) {
-        Some(split) => Some(read_split(task, sources, &found, split)?),
-        None => None,
+    let own = task.few_shot.rows().map_err(|problem| absent(task, problem))?;
+    let few_shot = match (own, other) {
+        _ if task.few_shot.count == 0 => None,
+        // The hash of the task is one of its examples, too.
+        (Some(rows), _) => Some((rows, None)),
+        (None, Some(split)) => {
+            let (rows, hash) = read_split(task, sources, &found, split)?;
+            Some((rows, Some(hash)))
+        }
+        (None, None) => None,
     };
     let (few_shot, few_shot_hash) = few_shot.unzip();
     let provenance = Provenance {
@@ -134,7 +141,7 @@ pub fn load(task: &Task, sources: &Sources) -> Result<Loaded, DatasetError> {
         split: task.dataset.split.clone(),
         hash,
         rows: rows.len(),
-        few_shot_hash,
+        few_shot_hash: few_shot_hash.flatten(),
     };
     Ok(Loaded { rows, few_shot, provenance })
 }

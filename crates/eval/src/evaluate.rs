@@ -161,6 +161,13 @@ pub enum EvaluateError {
     },
 }
 
+impl EvaluateError {
+    /// Whether no other task will be answered either, such as by a server that is gone.
+    pub fn is_final(&self) -> bool {
+        matches!(self, EvaluateError::Model { source, .. } if source.is_final())
+    }
+}
+
 impl smolt_run::error::ExitKind for EvaluateError {
     fn exit(&self) -> smolt_run::error::Exit {
         match self {
@@ -188,9 +195,9 @@ pub fn evaluate(
             })?;
             let judge = Judge::new(form)
                 .map_err(|problem| EvaluateError::Task { task: task.name.clone(), problem })?;
-            let prompts: Vec<Prompt> = items.iter().map(|item| prompt(item, how, 0)).collect();
+            let prompts = prompts(items, how);
             let writing = Writing {
-                max_tokens: how.max_tokens.unwrap_or(form.max_tokens),
+                max_tokens: longest_answer(task, how),
                 stop: form.stop.clone(),
                 stop_after_reasoning: how.strip_reasoning,
                 temperature: how.temperature,
@@ -222,6 +229,16 @@ pub fn evaluate(
     }
 }
 
+/// Most tokens of an answer to a task.
+pub(crate) fn longest_answer(task: &Task, how: &How) -> usize {
+    how.max_tokens.or(task.generation.as_ref().map(|form| form.max_tokens)).unwrap_or(0)
+}
+
+/// What is asked where the model writes.
+pub(crate) fn prompts(items: &[Item], how: &How) -> Vec<Prompt> {
+    items.iter().map(|item| prompt(item, how, 0)).collect()
+}
+
 /// What is asked for candidate `choice`.
 pub fn prompt(item: &Item, how: &How, choice: usize) -> Prompt {
     match how.chat {
@@ -249,13 +266,9 @@ pub fn continuation(item: &Item, how: &How, choice: usize) -> String {
     format!("{delimiter}{}", item.continuations[choice])
 }
 
-fn score_candidates(
-    task: &Task,
-    items: &[Item],
-    how: &How,
-    model: &mut dyn Model,
-    on_done: &mut dyn FnMut(usize, usize, Option<f64>),
-) -> Result<Vec<Sample>, ModelError> {
+/// What is asked where candidates are scored: those of the items, in order, and behind them, from the number returned on, what
+/// is likely anyway.
+pub(crate) fn requests(task: &Task, items: &[Item], how: &How) -> (Vec<Request>, usize) {
     let mut requests = Vec::new();
     for item in items {
         let all: Vec<String> = (0..item.continuations.len()).map(|i| continuation(item, how, i)).collect();
@@ -277,6 +290,17 @@ fn score_candidates(
             continuations: (0..item.continuations.len()).map(|i| continuation(item, how, i)).collect(),
         }));
     }
+    (requests, conditional)
+}
+
+fn score_candidates(
+    task: &Task,
+    items: &[Item],
+    how: &How,
+    model: &mut dyn Model,
+    on_done: &mut dyn FnMut(usize, usize, Option<f64>),
+) -> Result<Vec<Sample>, ModelError> {
+    let (requests, conditional) = requests(task, items, how);
     let total = requests.len();
     let primary = task.primary(how.formulation);
     let mut so_far = Candidates::new(items, &primary);

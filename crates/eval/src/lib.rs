@@ -6,6 +6,7 @@ pub mod checks;
 pub mod chrf;
 pub mod compare;
 pub mod contamination;
+pub mod cost;
 pub mod dataset;
 pub mod evaluate;
 pub mod lm_eval;

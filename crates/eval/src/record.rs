@@ -241,6 +241,11 @@ pub fn read_results(folder: &Path) -> Result<Results, RecordError> {
 
 /// Reads the samples of a task.
 pub fn read_samples(path: &Path) -> Result<Vec<Sample>, RecordError> {
+    read_lines(path)
+}
+
+/// Reads a file of JSON, a line for each value.
+pub fn read_lines<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Vec<T>, RecordError> {
     let bytes = read(path)?;
     let lines = bytes.split(|&b| b == b'\n').enumerate().filter(|(_, line)| !line.is_empty());
     lines

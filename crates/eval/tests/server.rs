@@ -155,6 +155,47 @@ fn texts_and_turns_are_written() {
 }
 
 #[test]
+fn how_likely_an_answer_was_is_told_where_the_server_tells() {
+    let toy = Toy::serve(|path, asked| {
+        let usage = json!({"completion_tokens": 2});
+        let content = json!([{"token": "a", "logprob": -1.5}, {"token": "b", "logprob": -0.25}]);
+        match (path, &asked["logprobs"]) {
+            ("/v1/models", _) => (200, json!({"data": [{"id": "toy"}]})),
+            ("/v1/chat/completions", logs) => {
+                assert_eq!(*logs, true);
+                let logs = json!({"content": content});
+                let choice = json!({"message": {"content": "ab"}, "finish_reason": "stop", "logprobs": logs});
+                (200, json!({"choices": [choice], "usage": usage}))
+            }
+            _ => {
+                let logs = json!({"tokens": ["a", "b"], "token_logprobs": [-1.0, -2.0]});
+                let choice = json!({"text": "ab", "finish_reason": "stop", "logprobs": logs});
+                (200, json!({"choices": [choice], "usage": usage}))
+            }
+        }
+    });
+    let prompts = [Prompt::Text("x".into()), Prompt::Chat(vec![Message::new("user", "x")])];
+    let answers = connect(&toy).write(&prompts, &writing(), &mut |_, _| {}).unwrap();
+    let told: Vec<_> = answers.iter().map(|answers| answers[0].log_likelihood).collect();
+    assert_eq!(told, [Some(-3.0), Some(-1.75)]);
+    // One that refuses to tell is asked without, once for all.
+    let refusing = Toy::serve(|path, asked| match path {
+        "/v1/models" => (200, json!({"data": [{"id": "toy"}]})),
+        _ if !asked["logprobs"].is_null() => {
+            (400, json!({"error": {"message": "logprobs are not supported"}}))
+        }
+        _ => {
+            let choice = json!({"text": "ab", "finish_reason": "stop", "logprobs": ["odd"]});
+            (200, json!({"choices": [choice], "usage": {"completion_tokens": 2}}))
+        }
+    });
+    let mut model = try_connect(&refusing, None, 1).unwrap();
+    let answers = model.write(&[prompts[0].clone(), prompts[0].clone()], &writing(), &mut |_, _| {}).unwrap();
+    assert!(answers.iter().all(|answers| answers[0].log_likelihood.is_none()));
+    assert_eq!(refusing.tokens_seen().len(), 1 + 2 + 1);
+}
+
+#[test]
 fn reasoning_that_the_server_cut_off_stands_before_its_answer() {
     let toy = Toy::start(Kind::Reasons);
     let chat = [Prompt::Chat(vec![Message::new("user", "ab")])];

@@ -35,10 +35,10 @@ pub enum Finish {
 }
 
 /// What is told of an answer while it is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Said {
-    /// The next token.
-    Token(u32),
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Said<'a> {
+    /// The next token, and the logits that it was chosen by, `[vocab]`.
+    Token(u32, &'a [f32]),
     /// It is whole.
     End(Finish),
 }
@@ -89,7 +89,7 @@ pub fn generate(
     decoder: &mut Decoder<'_>,
     prompts: &[Vec<u32>],
     settings: &Settings,
-    mut on_said: impl FnMut(usize, Said) -> ControlFlow<()>,
+    mut on_said: impl FnMut(usize, Said<'_>) -> ControlFlow<()>,
 ) -> Result<Vec<Generation>, Error> {
     check_room(decoder, prompts, settings.max_tokens)?;
     let mut answers = vec![Generation::default(); prompts.len()];
@@ -125,7 +125,7 @@ pub fn generate(
                 return;
             }
             answer.tokens.push(token);
-            if on_said(sequence.prompt, Said::Token(token)).is_break() {
+            if on_said(sequence.prompt, Said::Token(token, logits)).is_break() {
                 answer.finish = Finish::Caller;
             } else if answer.tokens.len() < settings.max_tokens {
                 sequence.pending.push(token);

@@ -245,7 +245,7 @@ fn generation_does_not_depend_on_the_batch() {
         let run = |slots| {
             let mut seen: Vec<Vec<u32>> = vec![Vec::new(); prompts.len()];
             let answers = generate(&mut decoder(&cpu, &loaded, slots), &prompts, &settings, |p, said| {
-                if let Said::Token(token) = said {
+                if let Said::Token(token, _) = said {
                     seen[p].push(token);
                 }
                 ControlFlow::Continue(())
@@ -324,7 +324,7 @@ fn the_caller_may_end_an_answer() {
     let settings = Settings { max_tokens: 9, stop: vec![], sampling: Sampling::default(), seed: 0 };
     let mut told = [0; 5];
     let answers = generate(&mut decoder(&cpu, &loaded, 2), &prompts, &settings, |p, said| {
-        told[p] += usize::from(matches!(said, Said::Token(_)));
+        told[p] += usize::from(matches!(said, Said::Token(..)));
         if told[p] == 2 * p { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })
     .unwrap();
@@ -339,8 +339,8 @@ fn the_caller_may_end_an_answer() {
     let before = tokens.iter().position(|&t| t == tokens[8]).unwrap();
     let mut told = 0;
     let stopped = generate(&mut decoder(&cpu, &loaded, 2), &prompts[..1], &one, |_, said| {
-        told += usize::from(matches!(said, Said::Token(_)));
-        assert!(matches!(said, Said::Token(_) | Said::End(Finish::Stop)));
+        told += usize::from(matches!(said, Said::Token(..)));
+        assert!(matches!(said, Said::Token(..) | Said::End(Finish::Stop)));
         ControlFlow::Continue(())
     });
     let stopped = stopped.unwrap();

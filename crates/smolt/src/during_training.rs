@@ -158,6 +158,7 @@ impl DuringTraining {
             precision: PrecisionSetting::Fp32,
             threads: self.threads,
             quiet: true,
+            tells_cost: false,
         };
         Ok((held.ask(&job, &self.tasks, &cpu)?.whole()?, warnings))
     }

@@ -1,23 +1,30 @@
 //! Asks tasks of a model folder and keeps what came of it.
 
+pub(crate) mod cost;
+mod describe;
+mod keep;
+mod table;
+
+pub(crate) use table::table;
+
+use crate::commands::eval::Asked;
 use crate::commands::eval::access::{Opener, Opens};
 use crate::commands::eval::server::ServerArgs;
-use crate::commands::eval::{Asked, contamination};
 use crate::contamination::{Corpus, Search, measure};
 use crate::model_folder::{ModelFolder, RopeArgs};
-use crate::output;
+use describe::describe;
+use keep::keep;
 use smolt_eval::access::Standing;
 use smolt_eval::contamination::Contamination;
 use smolt_eval::dataset::{self, Loaded};
-use smolt_eval::evaluate::{self, How, evaluate, summarise};
-use smolt_eval::lm_eval;
+use smolt_eval::evaluate::{self, EvaluateError, How, evaluate, summarise};
 use smolt_eval::model::Model;
 use smolt_eval::model::encoder::Encoder;
 use smolt_eval::model::journal::Journal;
 use smolt_eval::model::local::LocalModel;
 use smolt_eval::reading::{self, Reading};
 use smolt_eval::record::{self, ModelRecord, Results, TaskResult};
-use smolt_eval::stats::{Score, subset};
+use smolt_eval::stats::subset;
 use smolt_eval::task::pose::{Item, pose};
 use smolt_eval::task::{Formulation, Task};
 use smolt_run::error::{Exit, Failure, FileError};
@@ -50,6 +57,8 @@ pub(crate) struct Job {
     pub(crate) precision: PrecisionSetting,
     pub(crate) threads: usize,
     pub(crate) quiet: bool,
+    /// Say what it takes before the first question.
+    pub(crate) tells_cost: bool,
 }
 
 /// What of the items lies in training data, by task.
@@ -98,6 +107,62 @@ pub(crate) struct Prepared {
     pub(crate) loaded: Loaded,
 }
 
+/// A task with its questions in one formulation.
+pub(crate) struct Posed<'t> {
+    prepared: &'t Prepared,
+    formulation: Formulation,
+    items: Vec<Item>,
+}
+
+impl<'t> Posed<'t> {
+    /// Every task in each of its formulations, and why those cannot be posed that cannot.
+    fn all(job: &Job, tasks: &'t [Prepared]) -> Result<(Vec<Posed<'t>>, Vec<Failure>), Failure> {
+        let (mut all, mut failed) = (Vec::new(), Vec::new());
+        for prepared in tasks {
+            for &formulation in &prepared.formulations {
+                match items(&prepared.task, formulation, &prepared.loaded, job.asked.limit()) {
+                    Ok(items) => all.push(Posed { prepared, formulation, items }),
+                    Err(failure) if failure.exit == Exit::BadInput => failed.push(failure),
+                    Err(failure) => return Err(failure),
+                }
+            }
+        }
+        Ok((all, failed))
+    }
+
+    /// What will be recorded of it, without scores.
+    fn result(&self, job: &Job) -> TaskResult {
+        let Posed { prepared: Prepared { task, loaded, .. }, formulation, items } = self;
+        TaskResult {
+            task: task.name.clone(),
+            task_hash: record::task_hash(task),
+            held_out: task.held_out,
+            few_shot: task.few_shot.count,
+            how: job.asked.how(*formulation),
+            dataset: loaded.provenance.clone(),
+            limit: job.asked.limit(),
+            scores: summarise(task, *formulation, items, &[]),
+            contamination: None,
+            standing: Standing::default(),
+            seconds: 0.0,
+        }
+    }
+}
+
+/// Why something has no result.
+enum Trouble {
+    /// It cannot be asked of this model; others may be.
+    This(Failure),
+    /// No question will be answered any more, such as by a server that is gone.
+    All(Failure),
+}
+
+impl<E: Into<Failure>> From<E> for Trouble {
+    fn from(error: E) -> Trouble {
+        Trouble::This(error.into())
+    }
+}
+
 /// Who is asked.
 pub(crate) struct Subject<'m> {
     pub(crate) model: &'m mut dyn Model,
@@ -131,15 +196,34 @@ pub(crate) fn now() -> String {
 
 /// Asks everything; what the folder of results already holds is not asked again.
 pub(crate) fn run(job: &Job, rope: &RopeArgs) -> Result<Evaluated, Failure> {
+    with_subject(job, rope, |tasks, subject| ask_all(job, tasks, subject))
+}
+
+/// Says what everything would take, and asks next to nothing.
+pub(crate) fn plan(job: &Job, rope: &RopeArgs) -> Result<cost::Suite, Failure> {
+    with_subject(job, rope, |tasks, subject| {
+        let results = begun(job, subject.record, subject.machine)?;
+        let (posed, failed) = Posed::all(job, tasks)?;
+        let suite = cost::Suite::new(job, &posed, &results, subject.model);
+        Evaluated { results, failed }.whole().map(|_| suite)
+    })
+}
+
+/// Does something with the tasks and whom they are asked.
+fn with_subject<T>(
+    job: &Job,
+    rope: &RopeArgs,
+    work: impl FnOnce(&[Prepared], Subject<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     rope.check(&job.server)?;
     let tasks = prepare(&job.asked)?;
     if let Some(mut model) = job.server.connect()? {
         let (record, machine) = (job.server.describe(&model), "a server's".to_owned());
-        return ask_all(job, &tasks, Subject { model: &mut model, record, machine });
+        return work(&tasks, Subject { model: &mut model, record, machine });
     }
     let held = Held::stretched(&job.model, job.asked.how(Formulation::Cloze).chat, rope)?;
     let cpu = Cpu::new(job.threads).map_err(|e| Failure::bad_input(e.to_string()))?;
-    held.ask(job, &tasks, &cpu)
+    held.lend(job.precision, &cpu, |subject| work(&tasks, subject))
 }
 
 /// Reads the rows of every task that is asked.
@@ -239,49 +323,49 @@ pub(crate) fn name_of(precision: Precision) -> &'static str {
 
 /// Asks everything of one model. A signal ends it after the task in hand, a kill at once; what was answered until then is
 /// kept. A task that cannot be asked of this model, such as one with answers longer than its context, does not keep the others
-/// from it.
+/// from it; a server that is gone, or wants nothing of us, does.
 pub(crate) fn ask_all(job: &Job, tasks: &[Prepared], subject: Subject<'_>) -> Result<Evaluated, Failure> {
     let Subject { model, record, machine } = subject;
     // Two that write the same results would lose each other's.
     let _folder = job.out.as_deref().map(|out| RunFolder::create_or_resume(out, true)).transpose()?;
-    let mut results = Results {
-        format_version: record::FORMAT_VERSION,
-        smolt: env!("CARGO_PKG_VERSION").into(),
-        date: now(),
-        model: record,
-        machine,
-        tasks: Vec::new(),
-        texts: Vec::new(),
-    };
-    // What the folder holds stays there until it is asked anew.
-    if let Some(before) = job.out.as_deref().map(|out| kept(out, &results.model)).transpose()?.flatten() {
-        (results.tasks, results.texts) = (before.tasks, before.texts);
-    }
+    let mut results = begun(job, record, machine)?;
     let found = job.contamination.found(&job.asked, job.threads, job.quiet)?;
-    let mut failed = Vec::new();
-    for prepared in tasks {
+    let (posed, mut failed) = Posed::all(job, tasks)?;
+    if job.tells_cost && !job.quiet {
+        cost::tell(job, &posed, &results, model);
+    }
+    let mut standings: BTreeMap<&str, Standing> = BTreeMap::new();
+    let mut ended = false;
+    for posed in &posed {
         if signal::requested().is_some() {
             return Ok(Evaluated { results, failed });
         }
-        let path = job.server.given().is_none().then_some(job.model.as_path());
-        let opener = Opener { path, model: Some(&results.model) };
-        let standing = job.opens.open(&prepared.task, &prepared.loaded, opener)?;
-        for &formulation in &prepared.formulations {
-            if signal::requested().is_some() {
-                return Ok(Evaluated { results, failed });
-            }
-            let found = found.get(&prepared.task.name);
-            match ask_task(job, prepared, formulation, found, &standing, model, &mut results) {
-                // What is wrong with this one need not be with the next.
-                Err(failure) if failure.exit == Exit::BadInput => failed.push(failure),
-                asked => asked?,
-            }
+        let name = posed.prepared.task.name.as_str();
+        if !standings.contains_key(name) {
+            let path = job.server.given().is_none().then_some(job.model.as_path());
+            let opener = Opener { path, model: Some(&results.model) };
+            standings.insert(name, job.opens.open(&posed.prepared.task, &posed.prepared.loaded, opener)?);
+        }
+        match ask_task(job, posed, found.get(name), &standings[name], model, &mut results) {
+            Ok(()) => {}
+            Err(trouble) => ended = trouble.among(&mut failed)?,
+        }
+        if ended {
+            break;
         }
     }
-    for path in job.asked.texts() {
-        let text = read_text(path, model, job.quiet)?;
-        results.texts.retain(|known| known.path != text.path);
-        results.texts.push(text);
+    for path in job.asked.texts().iter().filter(|_| !ended) {
+        match read_text(path, model, job.quiet) {
+            Ok(text) => {
+                results.texts.retain(|known| known.path != text.path);
+                results.texts.push(text);
+            }
+            Err(trouble) => {
+                if trouble.among(&mut failed)? {
+                    break;
+                }
+            }
+        }
     }
     let nothing = results.tasks.is_empty() && results.texts.is_empty();
     let evaluated = Evaluated { results, failed };
@@ -292,52 +376,69 @@ pub(crate) fn ask_all(job: &Job, tasks: &[Prepared], subject: Subject<'_>) -> Re
     }
 }
 
-fn keep(out: &Path, results: &Results) -> Result<(), Failure> {
-    record::write_results(out, results)?;
-    write_lm_eval(out, results)?;
-    crate::commands::eval::report::write(out, results).map(drop)
+impl Trouble {
+    /// Puts it among what failed; whether it ends everything. What is nobody's question, such as a full disk, comes back.
+    fn among(self, failed: &mut Vec<Failure>) -> Result<bool, Failure> {
+        match self {
+            Trouble::This(failure) if failure.exit != Exit::BadInput => Err(failure),
+            Trouble::This(failure) => {
+                failed.push(failure);
+                Ok(false)
+            }
+            Trouble::All(failure) => {
+                failed.push(failure);
+                Ok(true)
+            }
+        }
+    }
+}
+
+/// Results before the first question: what the folder holds of the same model stays there until it is asked anew.
+fn begun(job: &Job, model: ModelRecord, machine: String) -> Result<Results, Failure> {
+    let before = job.out.as_deref().map(|out| kept(out, &model)).transpose()?.flatten();
+    let (tasks, texts) = before.map(|before| (before.tasks, before.texts)).unwrap_or_default();
+    Ok(Results {
+        format_version: record::FORMAT_VERSION,
+        smolt: env!("CARGO_PKG_VERSION").into(),
+        date: now(),
+        model,
+        machine,
+        tasks,
+        texts,
+    })
 }
 
 /// Asks a task in one formulation, unless the results hold it already as it is asked now.
 fn ask_task(
     job: &Job,
-    Prepared { task, loaded, .. }: &Prepared,
-    formulation: Formulation,
+    posed: &Posed<'_>,
     found: Option<&Contamination>,
     standing: &Standing,
     model: &mut dyn Model,
     results: &mut Results,
-) -> Result<(), Failure> {
-    let items = items(task, formulation, loaded, job.asked.limit())?;
-    let mut result = TaskResult {
-        task: task.name.clone(),
-        task_hash: record::task_hash(task),
-        held_out: task.held_out,
-        few_shot: task.few_shot.count,
-        how: job.asked.how(formulation),
-        dataset: loaded.provenance.clone(),
-        limit: job.asked.limit(),
-        scores: summarise(task, formulation, &items, &[]),
-        contamination: None,
-        standing: standing.clone(),
-        seconds: 0.0,
-    };
+) -> Result<(), Trouble> {
+    let Posed { prepared: Prepared { task, .. }, formulation, items } = posed;
+    let mut result = TaskResult { standing: standing.clone(), ..posed.result(job) };
     let place = results.tasks.iter().position(|known| known.name() == result.name());
     let known = place.filter(|&at| results.tasks[at].comparable(&result).is_ok());
     if let (Some(at), Some(out)) = (known, &job.out) {
         let known = &mut results.tasks[at];
         known.standing = standing.clone();
         if let Some(found) = found {
-            let samples = record::read_samples(&record::samples_path(out, &task.name, formulation))?;
+            let samples = record::read_samples(&record::samples_path(out, &task.name, *formulation))?;
             known.contamination = Some(found.clone().with_effect(&known.scores.primary, &samples));
         }
         return Ok(());
     }
     let started = Instant::now();
     let answers = Answers::in_results(job.out.as_deref(), &result.name());
-    let samples =
-        answers.heard(&results.model, model, |model| ask(task, &items, &result.how, model, job.quiet))?;
-    result.scores = summarise(task, formulation, &items, &samples);
+    let asked =
+        answers.heard(&results.model, model, |model| Ok(ask(task, items, &result.how, model, job.quiet)))?;
+    let samples = match asked {
+        Err(error) if error.is_final() => return Err(Trouble::All(error.into())),
+        asked => asked?,
+    };
+    result.scores = summarise(task, *formulation, items, &samples);
     result.seconds = started.elapsed().as_secs_f64();
     let primary = &result.scores.primary;
     result.contamination = found.map(|found| found.clone().with_effect(primary, &samples));
@@ -346,7 +447,7 @@ fn ask_task(
         None => results.tasks.push(result),
     }
     if let Some(out) = &job.out {
-        record::write_samples(&record::samples_path(out, &task.name, formulation), &samples)?;
+        record::write_samples(&record::samples_path(out, &task.name, *formulation), &samples)?;
         record::write_results(out, results)?;
     }
     Ok(answers.forget()?)
@@ -384,30 +485,18 @@ impl Answers {
     }
 }
 
-fn read_text(path: &Path, model: &mut dyn Model, quiet: bool) -> Result<Reading, Failure> {
+fn read_text(path: &Path, model: &mut dyn Model, quiet: bool) -> Result<Reading, Trouble> {
     let documents = smolt_data::format::open(path, &smolt_data::format::ReadOptions::default())?;
     let texts =
         documents.map(|document| Ok(document?.text)).collect::<Result<Vec<_>, smolt_data::Error>>()?;
     let shown = path.display().to_string();
     let mut progress = if quiet { Progress::hidden() } else { Progress::new(texts.len() as u64, &shown) };
-    let reading = reading::read(&shown, &texts, model, &mut |done, _| progress.set(done as u64, ""))?;
+    let reading = reading::read(&shown, &texts, model, &mut |done, _| progress.set(done as u64, ""));
     progress.finish();
-    Ok(reading)
-}
-
-/// The same in the files of lm-evaluation-harness.
-fn write_lm_eval(out: &Path, results: &Results) -> Result<(), Failure> {
-    let folder = out.join("lm_eval");
-    std::fs::create_dir_all(&folder).map_err(|e| FileError::writing(&folder, e))?;
-    let text = output::or_empty(serde_json::to_string_pretty(&lm_eval::results(results)));
-    smolt_run::atomic::write(&folder.join(lm_eval::results_file(&results.date)), text.as_bytes())?;
-    for task in &results.tasks {
-        let path = record::samples_path(out, &task.task, task.how.formulation);
-        let lines: String =
-            lm_eval::samples(&record::read_samples(&path)?).iter().map(|line| format!("{line}\n")).collect();
-        smolt_run::atomic::write(&folder.join(lm_eval::samples_file(results, task)), lines.as_bytes())?;
+    match reading {
+        Err(error) if error.is_final() => Err(Trouble::All(error.into())),
+        reading => Ok(reading?),
     }
-    Ok(())
 }
 
 pub(crate) fn ask(
@@ -416,7 +505,7 @@ pub(crate) fn ask(
     how: &How,
     model: &mut dyn Model,
     quiet: bool,
-) -> Result<Vec<smolt_eval::evaluate::Sample>, Failure> {
+) -> Result<Vec<evaluate::Sample>, EvaluateError> {
     let label = format!("{} {}", task.name, how.formulation.name());
     let mut progress: Option<Progress> = None;
     let samples = evaluate(task, items, how, model, &mut |done, total, so_far| {
@@ -474,44 +563,6 @@ pub(crate) fn shown(folder: Option<&ModelFolder>, item: &Item, how: &How) -> Res
     Ok(model.shown(&evaluate::prompt(item, how, right), 0)?)
 }
 
-/// What is known of a model, but for the precision it is asked in.
-fn describe(folder: &ModelFolder) -> Result<ModelRecord, Failure> {
-    let config = folder.loaded.model.config();
-    let step = std::fs::read(folder.path.join("state.json"))
-        .ok()
-        .and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok())
-        .and_then(|state| state["step"].as_u64());
-    Ok(ModelRecord {
-        path: folder.path.display().to_string(),
-        hash: weights_hash(&folder.path)?,
-        config_hash: file_hash(&folder.path.join("config.json"))?,
-        template_hash: file_hash(&folder.path.join("chat_template.jinja"))?,
-        tokenizer_hash: folder.tokenizer.hash().to_owned(),
-        precision: String::new(),
-        context_length: config.max_position_embeddings,
-        parameters: Some(folder.loaded.model.layout().count() as u64),
-        step,
-        tokens_seen: None,
-    })
-}
-
-fn file_hash(path: &Path) -> Result<Option<String>, FileError> {
-    if path.exists() { hash::file(path).map(Some) } else { Ok(None) }
-}
-
-/// Of all files of weights, in order of name.
-fn weights_hash(folder: &Path) -> Result<String, Failure> {
-    let entries = std::fs::read_dir(folder).map_err(|e| FileError::reading(folder, e))?;
-    let mut files: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|e| e == "safetensors"))
-        .filter(|path| path.file_stem().is_some_and(|stem| stem != "optimizer"))
-        .collect();
-    files.sort();
-    let hashes = files.iter().map(|file| hash::file(file)).collect::<Result<Vec<_>, _>>()?;
-    Ok(hash::bytes(hashes.join("\n").as_bytes()))
-}
-
 /// Results that a folder holds for the same model.
 fn kept(out: &Path, model: &ModelRecord) -> Result<Option<Results>, Failure> {
     if !out.join(record::RESULTS).exists() {
@@ -530,76 +581,4 @@ fn kept(out: &Path, model: &ModelRecord) -> Result<Option<Results>, Failure> {
         results.tasks.retain(|task| !task.how.chat);
     }
     Ok(Some(results))
-}
-
-/// The scores for people: each with its error and what a guess scores.
-pub(crate) fn table(results: &Results) -> String {
-    let header = [
-        "task",
-        "formulation",
-        "shots",
-        "items",
-        "score",
-        "value",
-        "±",
-        "random",
-        "most frequent",
-        "contaminated",
-    ];
-    let percent = |x: f64| format!("{:.1}", 100.0 * x);
-    let mut rows = Vec::new();
-    for result in &results.tasks {
-        let scores = &result.scores;
-        let Score { value, stderr, .. } = scores.primary().unwrap_or(Score::of([]));
-        rows.push(vec![
-            result.task.clone(),
-            result.how.formulation.name().into(),
-            result.few_shot.to_string(),
-            output::thousands(scores.items as u64),
-            scores.primary.clone(),
-            percent(value),
-            percent(stderr),
-            percent(scores.random_baseline),
-            scores.most_frequent.map_or("-".into(), percent),
-            result.contamination.as_ref().map_or("not measured".into(), |of| of.summary()),
-        ]);
-    }
-    let mut text = if rows.is_empty() { String::new() } else { output::table(&header, &rows) };
-    if !results.texts.is_empty() {
-        let rows: Vec<Vec<String>> = results.texts.iter().map(text_row).collect();
-        text += &format!(
-            "\n{}",
-            output::table(&["text", "documents", "bytes", "tokens", "bits per byte", "±"], &rows)
-        );
-    }
-    for result in &results.tasks {
-        if result.held_out {
-            text += &format!("\n{}: {}", result.name(), result.standing);
-        }
-        for line in contamination::lines(&result.name(), result.contamination.as_ref()) {
-            text += &format!("\n{line}");
-        }
-        let counts = &result.scores.counts;
-        let said = [
-            (counts.truncated_prompts, "prompts cut to fit the context"),
-            (counts.truncated_answers, "answers cut at the token limit"),
-            (counts.unclosed_reasoning, "answers whose reasoning never ended"),
-            (counts.nothing_extracted, "answers in which nothing was found"),
-        ];
-        for (count, what) in said.iter().filter(|(count, _)| *count > 0) {
-            text += &format!("\n{}: {count} {what}", result.name());
-        }
-    }
-    text
-}
-
-fn text_row(reading: &Reading) -> Vec<String> {
-    vec![
-        reading.path.clone(),
-        output::thousands(reading.documents as u64),
-        output::thousands(reading.bytes as u64),
-        output::thousands(reading.tokens as u64),
-        format!("{:.4}", reading.bits_per_byte),
-        reading.stderr.map_or("-".into(), |stderr| format!("{stderr:.4}")),
-    ]
 }

@@ -73,6 +73,17 @@ pub(crate) fn bytes(n: u64) -> String {
     format!("{value:.2} GiB")
 }
 
+/// A time for people: `90 s`, `14 min`, `2 h 10 min`.
+pub(crate) fn duration(seconds: f64) -> String {
+    let minutes = (seconds / 60.0).round() as u64;
+    match (seconds.round() as u64, minutes) {
+        (0, _) => "1 s".into(),
+        (seconds, _) if seconds < 120 => format!("{seconds} s"),
+        (_, minutes) if minutes < 90 => format!("{minutes} min"),
+        (_, minutes) => format!("{} h {} min", minutes / 60, minutes % 60),
+    }
+}
+
 /// `2GiB`, `500MB`, `1024`: for arguments.
 pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     let text = text.trim();
@@ -108,6 +119,8 @@ mod tests {
         assert_eq!(super::thousands(999), "999");
         assert_eq!(super::bytes(512), "512 B");
         assert_eq!(super::bytes(1536 << 20), "1.50 GiB");
+        let times = [0.2, 40.0, 89.6, 840.0, 7800.0].map(super::duration);
+        assert_eq!(times, ["1 s", "40 s", "90 s", "14 min", "2 h 10 min"]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::evaluation::{ask, items, local};
 use crate::model_folder::ModelFolder;
 use crate::output;
+use crate::output::note;
 use serde::{Deserialize, Serialize};
 use smolt_data::batch::Layout;
 use smolt_data::document::{Chat, Documents, JsonLines};
@@ -16,7 +17,7 @@ use smolt_eval::model::{Finish, Model, Prompt, Writing};
 use smolt_eval::stats::Score;
 use smolt_eval::task::pose::Item;
 use smolt_eval::task::{Formulation, Task, builtin};
-use smolt_run::error::Failure;
+use smolt_run::error::{Failure, FileError};
 use smolt_tensor::Cpu;
 use smolt_tensor::gemm::Precision;
 use smolt_train::recipe::PrecisionSetting;
@@ -103,9 +104,11 @@ struct Test<'p> {
 impl Test<'_> {
     fn new(plan: &Plan) -> Result<Test<'_>, Failure> {
         let mut task = builtin("tinytown", &[])?;
-        task.dataset.path = plan.items.display().to_string();
-        let sources = Sources::new(Vec::new(), true);
-        let rows = dataset::load(&task, &sources)?;
+        let (files, others) = item_files(&plan.items)?;
+        if !others.is_empty() && !plan.quiet {
+            note!("{}: no items, passed over: {}", plan.items.display(), others.join(", "));
+        }
+        let rows = load(&mut task, &files)?;
         Ok(Test { plan, task, rows })
     }
 
@@ -148,6 +151,52 @@ impl Test<'_> {
             |(skill, all): (String, BTreeMap<String, Score>)| Some((skill, *all.get(&scores.primary)?));
         Ok((scores.subsets.into_iter().filter_map(primary).collect(), samples))
     }
+}
+
+/// The files of test items, `SKILL.jsonl`, of a folder, and the names of the others in it; of a file, itself.
+fn item_files(items: &Path) -> Result<(Vec<PathBuf>, Vec<String>), Failure> {
+    if !items.is_dir() {
+        return Ok((vec![items.to_owned()], Vec::new()));
+    }
+    let entries = std::fs::read_dir(items).map_err(|e| FileError::reading(items, e))?;
+    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let mut names: Vec<String> =
+        names.collect::<std::io::Result<_>>().map_err(|e| FileError::reading(items, e))?;
+    names.retain(|name| !name.starts_with('.'));
+    names.sort();
+    let is_items = |name: &String| name.ends_with(".jsonl") && items.join(name).is_file();
+    let (files, others): (Vec<String>, Vec<String>) = names.into_iter().partition(is_items);
+    if files.is_empty() {
+        let fix = "test items are SKILL.jsonl files, as `smolt data tinytown` writes to test/";
+        return Err(Failure::bad_input(format!("{}: there are none; {fix}", items.display())));
+    }
+    Ok((files.into_iter().map(|name| items.join(name)).collect(), others))
+}
+
+/// The rows of all files. A file of something else is named, and so is one that holds items of another.
+fn load(task: &mut Task, files: &[PathBuf]) -> Result<Loaded, Failure> {
+    let sources = Sources::new(Vec::new(), true);
+    let mut all: Option<Loaded> = None;
+    let mut seen: BTreeMap<String, &Path> = BTreeMap::new();
+    for file in files {
+        task.dataset.path = file.display().to_string();
+        let loaded = dataset::load(task, &sources)?;
+        let named = |problem: &str| {
+            Failure::bad_input(format!("{}: {problem}; correct it, or move it away", file.display()))
+        };
+        let posed = items(task, Formulation::Cloze, &loaded, None);
+        let posed = posed.map_err(|e| named(&format!("these are no test items ({e})")))?;
+        for item in posed {
+            if let Some(other) = seen.insert(item.id.clone(), file) {
+                return Err(named(&format!("item {} is in {} as well", item.id, other.display())));
+            }
+        }
+        match &mut all {
+            Some(all) => all.rows.extend(loaded.rows),
+            None => all = Some(loaded),
+        }
+    }
+    all.ok_or_else(|| Failure::bad_input("there are no test items"))
 }
 
 /// Measures all of `plan`.
@@ -365,4 +414,50 @@ pub(crate) fn table(scores: &Scores) -> String {
         text += &format!(" (zstd -19 --patch-from: {bits:.3})");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(skill: &str, id: usize) -> String {
+        let row = serde_json::json!({
+            "id": id, "skill": skill, "prompt": "Who has it?", "choices": ["Ann", "Tom"], "answer": 1,
+            "answer_text": "Tom.", "chat": [{"role": "user", "content": "Who has it?"}],
+        });
+        format!("{row}\n")
+    }
+
+    #[test]
+    fn other_files_beside_the_items_are_passed_over_or_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+        let read = || {
+            let (files, others) = item_files(dir.path())?;
+            let mut task = builtin("tinytown", &[]).unwrap();
+            load(&mut task, &files).map(|loaded| (loaded.rows.len(), others))
+        };
+        assert!(read().map(drop).unwrap_err().message.contains("SKILL.jsonl"));
+        write("who.jsonl", &(row("who", 1) + &row("who", 2)));
+        write("where.jsonl", &row("where", 1));
+        for stray in ["notes.txt", "scores.json", "README.md", "who.jsonl~", ".DS_Store"] {
+            write(stray, "{\"value\": 1}");
+        }
+        std::fs::create_dir(dir.path().join("old.jsonl")).unwrap();
+        let others = ["README.md", "notes.txt", "old.jsonl", "scores.json", "who.jsonl~"];
+        assert_eq!(read().unwrap(), (3, others.map(str::to_owned).to_vec()));
+        write("samples.jsonl", "{\"value\": 1}\n");
+        let said = read().unwrap_err().message;
+        assert!(
+            said.contains("samples.jsonl: these are no test items (") && said.contains("move it away"),
+            "{said}"
+        );
+        std::fs::remove_file(dir.path().join("samples.jsonl")).unwrap();
+        write("who (copy).jsonl", &row("who", 2));
+        let said = read().unwrap_err().message;
+        assert!(
+            said.contains("who.jsonl: item who/2 is in") && said.contains("who (copy).jsonl as well"),
+            "{said}"
+        );
+    }
 }

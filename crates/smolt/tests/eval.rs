@@ -139,6 +139,8 @@ fn every_formulation_leaves_scores_and_records() {
     );
     let written = samples("all", "quiz.generation.jsonl");
     assert!(written.iter().all(|sample| sample["written"][0]["tokens"].as_u64().unwrap() <= 6));
+    let likely = |sample: &Value| sample["written"][0]["log_likelihood"].as_f64().unwrap();
+    assert!(written.iter().all(|sample| likely(sample) <= 0.0) && written.iter().any(|s| likely(s) < 0.0));
     let page = std::fs::read_to_string(place().join("all/report.html")).unwrap();
     assert!(page.contains("quiz.cloze") && page.contains("not measured") && !page.contains("<script"));
     let theirs = std::fs::read_dir(place().join("all/lm_eval")).unwrap().count();
@@ -423,6 +425,109 @@ fn models_are_compared_item_by_item() {
     let refused = eval(&["compare", "c1", "c3"]);
     assert_eq!(refused.code, Some(2));
     assert!(refused.err.contains("number of examples"), "{}", refused.err);
+}
+
+#[test]
+fn what_a_suite_takes_is_said_before_it_is_asked() {
+    let planned = |more: &[&str]| quiz("one", &[&["--plan-only", "--few-shot", "2"], more].concat());
+    let found: Value = serde_json::from_str(&planned(&["--json", "--out", "planned"]).success()).unwrap();
+    let parts = found["parts"].as_array().unwrap();
+    assert_eq!(parts.len(), 3);
+    for part in parts {
+        assert_eq!(part["questions"], 30);
+        let written = if part["formulation"] == "generation" { 30 * 6 } else { 0 };
+        assert!(part["tokens_read"].as_u64().unwrap() > 0 && part["tokens_written"] == written, "{part}");
+    }
+    assert!(found["seconds"].as_f64().unwrap() > 0.0, "{found}");
+    assert!(!place().join("planned").exists(), "nothing is kept of it");
+    let table = planned(&[]).success();
+    assert!(table.contains("to write at most") && table.contains("in all"), "{table}");
+    // Before the first question, on standard error; and what is known is not counted again.
+    let ran = quiz("one", &["--formulation", "cloze", "--out", "planned"]);
+    assert!(ran.err.contains("tokens to read") && ran.err.contains("in all"), "{}", ran.err);
+    let again = quiz("one", &["--formulation", "cloze", "--out", "planned", "--plan-only"]).success();
+    assert!(again.contains("1 more are known already") && again.contains("no question is left"), "{again}");
+}
+
+#[test]
+fn a_drop_from_the_baseline_is_an_alarm() {
+    quiz("one", &["--formulation", "cloze", "--out", "base"]).success();
+    let guard = |after: &str, most: &str| eval(&["compare", "base", after, "--max-drop", most]);
+    let same = guard("base", "0.2");
+    assert!(same.code == Some(0) && same.out.contains("no task is known to have dropped"), "{same:?}");
+    // What a toy scores is another number on other processors.
+    let blurred = |line: &str| {
+        let words = line.split_whitespace();
+        let blur = |word: &str| {
+            if word.contains(|c: char| c.is_ascii_digit()) { "#".into() } else { word.to_owned() }
+        };
+        words.map(blur).collect::<Vec<_>>().join(" ")
+    };
+    insta::assert_snapshot!(
+        "a_guard_that_holds",
+        same.out.lines().map(blurred).collect::<Vec<_>>().join("\n")
+    );
+    // The same answers, of which those that were right are wrong.
+    common::copy(&place().join("base"), &place().join("worse"));
+    let path = place().join("worse/samples/quiz.cloze.jsonl");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let zero = |sample: &str| {
+        let mut sample: Value = serde_json::from_str(sample).unwrap();
+        sample["values"]["accuracy_char"] = json!(0.0);
+        format!("{sample}\n")
+    };
+    std::fs::write(&path, text.lines().map(zero).collect::<String>()).unwrap();
+    let fell = guard("worse", "0.02");
+    assert!(
+        fell.code == Some(1) && fell.out.contains("dropped by more than 2.0 points: quiz.cloze"),
+        "{fell:?}"
+    );
+    let found = eval(&["compare", "base", "worse", "--max-drop", "0.02", "--json"]);
+    let found: Value = serde_json::from_str(&found.out).unwrap();
+    assert_eq!(found["guard"]["verdicts"]["quiz.cloze"], "alarm");
+    assert_eq!(eval(&["compare", "base", "worse"]).code, Some(0), "nothing was to be guarded");
+    // What the candidate was not asked is not guarded.
+    quiz("one", &["--formulation", "multiple-choice", "--out", "base"]).success();
+    let missing = guard("worse", "1");
+    assert!(missing.code == Some(1) && missing.out.contains("not guarded"), "{missing:?}");
+}
+
+#[test]
+fn long_contexts_are_compared_by_length() {
+    for (model, out) in [("one", "long1"), ("two", "long2")] {
+        let kinds = ["--kinds", "niah_single_1,vt", "--count", "3", "--out", out];
+        eval(&[&["ruler", model, "--lengths", "256,384"], &kinds[..]].concat()).success();
+    }
+    let found = eval(&["compare", "long1", "long2", "--json"]).success();
+    let found: Value = serde_json::from_str(&found).unwrap();
+    let names: Vec<&Value> = found["tasks"].as_array().unwrap().iter().map(|task| &task["name"]).collect();
+    assert_eq!(names, ["ruler@256", "ruler@384"]);
+    let text = std::fs::read_to_string(place().join("long1/samples.jsonl")).unwrap();
+    let items: u64 =
+        found["tasks"].as_array().unwrap().iter().map(|task| task["baseline"]["n"].as_u64().unwrap()).sum();
+    assert_eq!(items, text.lines().count() as u64, "every item of either length");
+    std::fs::write(place().join("long1/samples.jsonl"), format!("{text}{{\"id\": 3}}\n")).unwrap();
+    let damaged = eval(&["compare", "long1", "long2"]);
+    assert!(
+        damaged.code == Some(2) && damaged.err.contains(&format!("samples.jsonl: line {}", items + 1)),
+        "{damaged:?}"
+    );
+}
+
+#[test]
+fn models_and_subsets_are_plotted() {
+    for (model, out, seed) in [("one", "p1", "1"), ("two", "p2", "1"), ("one", "p3", "2")] {
+        let shots = ["--few-shot", "1", "--set"];
+        let seed = format!("few_shot.seed={seed}");
+        quiz(model, &[&["--formulation", "cloze", "--out", out], &shots[..], &[&seed]].concat()).success();
+    }
+    eval(&["rank", "p1", "p2", "--svg", "rank.svg"]).success();
+    let subset = ["--task", "quiz", "--count", "10", "--held-out", "1", "--svg", "subset.svg"];
+    eval(&[&["subset", "p1", "p2", "p3"], &subset[..]].concat()).success();
+    let svg = |name: &str| std::fs::read_to_string(place().join(name)).unwrap();
+    let (rank, subset) = (svg("rank.svg"), svg("subset.svg"));
+    assert!(rank.starts_with("<svg xmlns") && rank.contains("models beaten") && rank.contains("parameters"));
+    assert!(subset.contains("10 of 30 items") && subset.contains("held-out models"), "{subset}");
 }
 
 #[test]

@@ -127,8 +127,13 @@ fn walk(folder: &Path, prefix: &str, depth: usize, names: &mut Vec<String>) -> R
 }
 
 /// The files of a split where only names tell: if any name speaks of a split those that speak of this one, otherwise
-/// every file is of `train`.
+/// every file is of `train`. A split with another name than usual, such as FLORES' `devtest`, is spoken of by that alone.
 fn by_name(names: Vec<String>, split: &str) -> Vec<String> {
+    if SPLITS.iter().all(|(usual, _)| *usual != split) {
+        let speaks =
+            |name: &String| name.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == split);
+        return names.into_iter().filter(speaks).collect();
+    }
     let split_of = |name: &str| {
         let lower = name.to_ascii_lowercase();
         let words: Vec<&str> = lower.split(|c: char| !c.is_ascii_alphabetic()).collect();
@@ -340,6 +345,9 @@ mod tests {
         let dir = folder(&[&names[..], &["dataset_infos.json", "LICENSE", "script.py"]].concat(), "# Card");
         assert_eq!(found(&dir, None, "train"), ["data/train-0.parquet"]);
         assert_eq!(found(&dir, None, "test"), ["data/test-0.parquet"]);
+        let own = folder(&["en-fr/dev.jsonl", "en-fr/devtest-0.jsonl", "en-fr/notes.txt"], "");
+        assert_eq!(found(&own, Some("en-fr"), "devtest"), ["en-fr/devtest-0.jsonl"]);
+        assert_eq!(found(&own, Some("en-fr"), "dev"), ["en-fr/dev.jsonl"]);
         let plain = folder(&["b.jsonl.gz", "a.jsonl", "latest.csv"], "");
         assert_eq!(found(&plain, None, "train"), ["a.jsonl", "b.jsonl.gz", "latest.csv"]);
         assert!(files(plain.path(), None, "test").unwrap_err().to_string().contains("`test`"));

@@ -121,6 +121,12 @@ fn row(task: &str, i: usize, words: &mut Words) -> Value {
             "ctx_b": format!("the {}", words.of(&["man", "woman", "child"])), "endings": words.choices(4),
             "label": words.number(4).to_string()})
         }
+        "math_cot" => {
+            let (a, b) = (words.number(90) + 2, words.number(90) + 2);
+            json!({"problem": format!("{} folds {a} cranes, then {b}. How many are there on day {i}?", words.of(&PEOPLE)),
+                "level": "Level 1", "type": "Algebra",
+                "solution": format!("There are ${a} + {b} = \\boxed{{{}}}$ cranes.", a + b)})
+        }
         "mmlu" => {
             json!({"question": question, "subject": words.of(&["law", "biology"]), "choices": words.choices(4),
             "answer": words.number(4)})
@@ -288,7 +294,7 @@ fn answered(task: &Task, items: &[Item], text: impl Fn(usize, &Item) -> (String,
         let mut sample = evaluate::sample(item, item.prompt(0));
         let (text, finish) = text(i, item);
         let judged = judge.judge(&text, &item.answers);
-        let generated = Generated { text, finish, tokens: 1, dropped_tokens: 0 };
+        let generated = Generated { text, finish, tokens: 1, log_likelihood: None, dropped_tokens: 0 };
         sample.written.push(Written { generated, reasoning: Reasoning::Absent, judged });
         sample
     };

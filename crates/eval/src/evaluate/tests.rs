@@ -132,7 +132,8 @@ fn what_a_task_forgives_is_forgiven_over_the_corpus() {
     let items = pose(&task, Formulation::Generation, &rows, None).unwrap();
     let judge = Judge::new(task.generation.as_ref().unwrap()).unwrap();
     let text = "la mer est calme.".to_owned();
-    let answer = Generated { text, finish: Finish::StopString, tokens: 1, dropped_tokens: 0 };
+    let answer =
+        Generated { text, finish: Finish::StopString, tokens: 1, log_likelihood: None, dropped_tokens: 0 };
     let sample = written(&items[0], String::new(), vec![answer], &judge, &how(false));
     assert_eq!(sample.values["chrf"], 1.0);
     let scores = summarise(&task, Formulation::Generation, &items, &[sample]);
@@ -155,7 +156,8 @@ impl Model for Reasons {
     ) -> Result<Vec<Vec<Generated>>, ModelError> {
         assert!(writing.stop_after_reasoning);
         let text = self.0.to_owned();
-        let answer = Generated { text, finish: Finish::Length, tokens: 1, dropped_tokens: 0 };
+        let answer =
+            Generated { text, finish: Finish::Length, tokens: 1, log_likelihood: None, dropped_tokens: 0 };
         on_done(1, Heard::Written(0, 0, &answer));
         Ok(vec![vec![answer]; prompts.len()])
     }

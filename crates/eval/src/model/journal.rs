@@ -125,6 +125,10 @@ impl Model for Journal<'_> {
     fn shown(&self, prompt: &Prompt, dropped: usize) -> Result<String, ModelError> {
         self.model.shown(prompt, dropped)
     }
+
+    fn tokens(&self, text: &str) -> Option<usize> {
+        self.model.tokens(text)
+    }
 }
 
 /// A key per sample of each question: equal questions go on counting.
@@ -203,7 +207,13 @@ mod tests {
                     let number = met.entry(text(prompt)).or_default();
                     let text = format!("{} {number}", text(prompt));
                     *number += 1;
-                    samples.push(Generated { text, finish: Finish::EndToken, tokens: 1, dropped_tokens: 0 });
+                    samples.push(Generated {
+                        text,
+                        finish: Finish::EndToken,
+                        tokens: 1,
+                        log_likelihood: None,
+                        dropped_tokens: 0,
+                    });
                     on_done(at, Heard::Written(at, sample, &samples[sample]));
                 }
                 all.push(samples);

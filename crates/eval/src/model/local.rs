@@ -13,6 +13,7 @@ use smolt_infer::{Choice, Decoder, Question, Said, Settings, generate, rolling, 
 use smolt_model::Transformer;
 use smolt_tensor::Cpu;
 use smolt_tensor::gemm::Precision;
+use smolt_tensor::ops::linear_log_probs::of_logits;
 use std::ops::ControlFlow;
 
 /// Sequences that share the cache: more of short ones, because full passes need less padding and packing of weights, and
@@ -143,12 +144,14 @@ impl Model for LocalModel<'_> {
         let mut texts = vec![String::new(); encoded.len()];
         let mut streams: Vec<_> = encoded.iter().map(|_| self.encoder.tokenizer.stream_decoder()).collect();
         let mut written: Vec<Option<Generated>> = vec![None; encoded.len()];
-        let mut tokens = vec![0; encoded.len()];
+        let (mut tokens, mut logs) = (vec![0; encoded.len()], vec![0.0; encoded.len()]);
+        let isa = self.cpu.isa;
         let mut done = 0;
         let longest = encoded.iter().map(Vec::len).max().unwrap_or(0) + writing.max_tokens;
         let generated = generate(&mut self.decoder(longest), &encoded, &settings, |at, said| match said {
-            Said::Token(token) => {
+            Said::Token(token, logits) => {
                 tokens[at] += 1;
+                logs[at] += of_logits(isa, logits, token);
                 texts[at].push_str(&streams[at].push(token));
                 match stops.cut(&mut texts[at], read[at / samples].open) {
                     true => ControlFlow::Break(()),
@@ -164,7 +167,8 @@ impl Model for LocalModel<'_> {
                 }
                 done += 1;
                 let dropped_tokens = read[prompt].dropped;
-                let answer = Generated { text, finish, tokens: tokens[at], dropped_tokens };
+                let log_likelihood = Some(logs[at]);
+                let answer = Generated { text, finish, tokens: tokens[at], log_likelihood, dropped_tokens };
                 on_done(done / samples, Heard::Written(prompt, at % samples, &answer));
                 written[at] = Some(answer);
                 ControlFlow::Continue(())
@@ -203,5 +207,9 @@ impl Model for LocalModel<'_> {
 
     fn shown(&self, prompt: &Prompt, dropped: usize) -> Result<String, ModelError> {
         self.encoder.shown(prompt, dropped)
+    }
+
+    fn tokens(&self, text: &str) -> Option<usize> {
+        Some(self.encoder.tokenizer.encode(text, false).len())
     }
 }

@@ -71,6 +71,10 @@ pub struct Generated {
     pub finish: Finish,
     /// Its tokens.
     pub tokens: usize,
+    /// ln P of all of them, at temperature 1; the end token is not among them. None where the model does not say. How many
+    /// answers are written at once may change its last digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_likelihood: Option<f64>,
     /// Tokens cut from the left of the prompt.
     pub dropped_tokens: usize,
 }
@@ -120,12 +124,20 @@ pub enum ModelError {
     /// A server, or what it cannot do.
     #[error("{0}")]
     Server(String),
+    /// A server that answers no question: it does not know us, or not the model.
+    #[error("{0}")]
+    Refused(String),
     /// A request that this model cannot answer.
     #[error("{0}")]
     Request(String),
 }
 
 impl ModelError {
+    /// Whether nothing else that is asked of the model will be answered either.
+    pub fn is_final(&self) -> bool {
+        matches!(self, ModelError::Unreachable(_) | ModelError::Refused(_))
+    }
+
     /// For a model that predicts NaN after this text, which would stand in the records as a number like others.
     pub(crate) fn not_a_number(text: &str) -> ModelError {
         let from = text.char_indices().rev().nth(59).map_or(0, |(at, _)| at);
@@ -161,6 +173,11 @@ pub type OnDone<'a> = &'a mut dyn FnMut(usize, Heard<'_>);
 
 /// Something that can be evaluated.
 pub trait Model {
+    /// Tokens of a text, where the model has a tokenizer to lend.
+    fn tokens(&self, _text: &str) -> Option<usize> {
+        None
+    }
+
     /// Likelihoods of every continuation of every request, in order.
     fn score(&mut self, requests: &[Request], on_done: OnDone<'_>) -> Result<Vec<Scored>, ModelError>;
 

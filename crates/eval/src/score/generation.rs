@@ -1,7 +1,8 @@
 //! Free answers: extraction, what is forgiven, and comparison (spec EVL-03).
 
+use super::latex::Minerva;
 use crate::chrf::{self, Variant};
-use crate::task::{Compare, Generation, Normalise, Which};
+use crate::task::{Compare, Generation, Latex, Normalise, Which};
 use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ pub struct Judge {
     extract: Vec<(String, Regex, Which)>,
     remove: Vec<Regex>,
     normalise: Normalise,
+    latex: Option<Minerva>,
     metric: Compare,
 }
 
@@ -47,6 +49,7 @@ impl Judge {
             extract: extract.collect::<Result<_, String>>()?,
             remove: remove.collect::<Result<_, String>>()?,
             normalise: generation.normalise.clone(),
+            latex: generation.normalise.latex.as_ref().map(|Latex::Minerva| Minerva::new()).transpose()?,
             metric: generation.metric,
         })
     }
@@ -93,6 +96,9 @@ impl Judge {
         let mut text = text.to_owned();
         for regex in &self.remove {
             text = regex.replace_all(&text, "").into_owned();
+        }
+        if let Some(latex) = &self.latex {
+            text = latex.normalised(&text);
         }
         if self.normalise.ignore_case {
             text = text.to_lowercase();
@@ -186,6 +192,37 @@ mod tests {
         assert!((f1.judge("big red ball", &["red ball".into()])[0].value - 0.8).abs() < 1e-12);
         let all = judge("metric = \"contains_all\"");
         assert_eq!(all.judge("12 and 34", &["12".into(), "56".into()])[0].value, 0.5);
+    }
+
+    #[test]
+    fn answers_of_math_are_found_and_compared_by_their_normal_form() {
+        let task = crate::task::builtin("math_cot", &[]).unwrap();
+        let judge = Judge::new(task.generation.as_ref().unwrap()).unwrap();
+        let values = |text: &str, accepted: &str| {
+            let judged = judge.judge(text, &[accepted.to_owned()]);
+            judged.iter().map(|judged| judged.value).collect::<Vec<_>>()
+        };
+        let said =
+            |answer: &str| format!("So.\nFinal Answer: The final answer is {answer}. I hope it is correct.");
+        assert_eq!(values(&said("$\\dfrac12$"), "\\frac{1}{2}"), [1.0, 0.0]);
+        assert_eq!(values("It is $\\boxed{\\frac{1}{2}}$.", "\\frac12"), [0.0, 1.0]);
+        assert_eq!(values("$\\boxed 5$", "5"), [0.0, 1.0]);
+        assert_eq!(
+            values("$\\boxed{1}$, no, $\\boxed{\\sqrt{\\frac{a}{b_{2}}}}$", "\\sqrt{\\frac{a}{b_{2}}}"),
+            [0.0, 1.0]
+        );
+        assert_eq!(values(&said("$3$"), "4"), [0.0, 0.0]);
+        assert!(judge.judge("nothing", &["4".into()]).iter().all(|judged| judged.extracted.is_none()));
+    }
+
+    #[test]
+    fn examples_of_a_tasks_own_are_rows_and_what_is_none_is_named() {
+        let task = crate::task::builtin("math_cot", &[]).unwrap();
+        let rows = task.few_shot.rows().unwrap().unwrap();
+        assert!(rows.len() == 4 && rows[3]["problem"].as_str().unwrap().starts_with("If the system"));
+        let sets = ["few_shot.examples='{}\n[1]'".to_owned()];
+        let said = crate::task::builtin("gsm8k", &sets).unwrap_err().to_string();
+        assert!(said.contains("`few_shot.examples`, line 2: not a row in JSON"), "{said}");
     }
 
     #[test]

@@ -2,4 +2,5 @@
 
 pub mod choice;
 pub mod generation;
+pub(crate) mod latex;
 pub mod reasoning;

@@ -56,6 +56,7 @@ const FILES: &[(&str, &str)] = &[
     ("global_mmlu", include_str!("../../tasks/global_mmlu.toml")),
     ("gsm8k", include_str!("../../tasks/gsm8k.toml")),
     ("hellaswag", include_str!("../../tasks/hellaswag.toml")),
+    ("math_cot", include_str!("../../tasks/math_cot.toml")),
     ("mlmm_hellaswag", include_str!("../../tasks/mlmm_hellaswag.toml")),
     ("mmlu", include_str!("../../tasks/mmlu.toml")),
     ("mmlu_pro", include_str!("../../tasks/mmlu_pro.toml")),

@@ -5,6 +5,7 @@
 //! the model writes, an answer is extracted and compared).
 
 mod builtin;
+pub mod languages;
 pub mod pose;
 mod template;
 
@@ -159,6 +160,8 @@ smolt_run::recipe! {
     pub struct Normalise {
         /// Regular expressions whose matches are removed.
         pub remove: Vec<String> = Vec::new(),
+        /// Spellings of LaTeX.
+        pub latex: Option<Latex>,
         /// Case.
         pub ignore_case: bool = false,
         /// ASCII punctuation.
@@ -167,6 +170,12 @@ smolt_run::recipe! {
         pub ignore_articles: bool = false,
         /// Runs of white space count as one space, and none at the ends.
         pub collapse_space: bool = true,
+    }
+
+    /// Which spellings of LaTeX are the same.
+    pub enum Latex {
+        /// Those that Minerva takes for the same, and some that only look different; no algebra is done.
+        Minerva = "minerva",
     }
 
     /// How an answer is compared with the accepted ones.
@@ -191,6 +200,8 @@ smolt_run::recipe! {
         pub sampler: Sampler = Sampler::First,
         /// Seed of the random ones.
         pub seed: u64 = 1234,
+        /// Rows to take them from instead of a split's, as JSONL.
+        pub examples: Option<String>,
         /// Between examples.
         pub separator: String = "\n\n".to_owned(),
     }
@@ -277,6 +288,11 @@ pub enum TaskError {
     /// No such task is built in.
     #[error("no task or suite `{0}` is built in; `smolt eval tasks` lists them, and a file ends in .toml")]
     Unknown(String),
+    /// A language that is not called so.
+    #[error(
+        "there is no language `{0}`; name it as FLORES-200 does, such as fra_Latn, or by its two letters"
+    )]
+    Language(String),
     /// Its settings do not make sense together.
     #[error("task `{task}`: {problem}")]
     Wrong {
@@ -325,12 +341,17 @@ impl Task {
         if let Some(config) =
             task.dataset.config.clone().filter(|_| own.is_some_and(|own| own != task.dataset.config))
         {
-            // Another language is another benchmark, whose results stand beside those of the first.
-            let config: String = config.chars().map(|c| if may_name(c) { c } else { '-' }).collect();
-            task.name = format!("{}@{config}", task.name);
+            task.name_configuration(&config);
         }
         task.check().map_err(|problem| TaskError::Wrong { task: task.name.clone(), problem })?;
         Ok(task)
+    }
+
+    /// Puts the configuration into the name: another language is another benchmark, whose results stand beside those of the
+    /// first.
+    pub fn name_configuration(&mut self, config: &str) {
+        let config: String = config.chars().map(|c| if may_name(c) { c } else { '-' }).collect();
+        self.name = format!("{}@{config}", self.name);
     }
 
     /// The formulations it can be posed in, in the order in which a model learns them (spec EVL-05).
@@ -377,6 +398,7 @@ impl Task {
         if self.multiple_choice.is_some() && item.choices.is_none() {
             return Err("[multiple_choice] needs `item.choices`, the options to show".into());
         }
+        self.few_shot.rows()?;
         if let Some(generation) = &self.generation {
             crate::score::generation::Judge::new(generation)?;
         }
@@ -412,6 +434,22 @@ impl Task {
             Formulation::Cloze => self.cloze.as_ref()?.unconditional.as_deref(),
             _ => None,
         }
+    }
+}
+
+impl FewShot {
+    /// The rows of its own that examples are taken from, where it has some.
+    ///
+    /// # Errors
+    /// A line that is no row.
+    pub(crate) fn rows(&self) -> Result<Option<Vec<pose::Row>>, String> {
+        let Some(text) = &self.examples else { return Ok(None) };
+        let row = |(at, line): (usize, &str)| {
+            serde_json::from_str(line)
+                .map_err(|e| format!("`few_shot.examples`, line {}: not a row in JSON ({e})", at + 1))
+        };
+        let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+        lines.map(row).collect::<Result<_, _>>().map(Some)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Templates and expressions over the columns of a row: Jinja, as chat templates are.
 
 use super::{Formulation, MAX_SOURCE, Task};
+use crate::score::latex;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
@@ -26,8 +27,8 @@ pub struct TemplateError {
     pub problem: String,
 }
 
-/// The engine with the filters that tasks may use: `letter` (0 → A), `index(value)` (place in a list) and
-/// `regex_replace(pattern, with)`, besides Jinja's own and Python's string methods.
+/// The engine with the filters that tasks may use: `letter` (0 → A), `index(value)` (place in a list), `last_boxed` (the answer in
+/// a solution of MATH's) and `regex_replace(pattern, with)`, besides Jinja's own and Python's string methods.
 pub struct Templates {
     env: Environment<'static>,
 }
@@ -47,6 +48,7 @@ impl Default for Templates {
         env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         env.add_filter("letter", letter);
         env.add_filter("index", index);
+        env.add_filter("last_boxed", last_boxed);
         let patterns = Patterns::default();
         env.add_filter("regex_replace", move |text: String, pattern: &str, with: &str| {
             Ok::<_, Error>(patterns.get(pattern)?.replace_all(&text, with).into_owned())
@@ -199,6 +201,12 @@ fn index(list: Value, wanted: Value) -> Result<usize, Error> {
     let items: Vec<Value> = list.try_iter()?.collect();
     let same = |item: &Value| *item == wanted || item.to_string() == wanted.to_string();
     items.iter().position(same).ok_or_else(|| absent(&wanted.to_string(), "list"))
+}
+
+/// What stands in the last `\boxed{…}`.
+fn last_boxed(solution: &str) -> Result<String, Error> {
+    let none = || Error::new(ErrorKind::InvalidOperation, "there is no \\boxed{…} in the text");
+    latex::last_boxed(solution).map(str::to_owned).ok_or_else(none)
 }
 
 fn absent(wanted: &str, place: &str) -> Error {

@@ -28,7 +28,13 @@ impl<F: FnMut(usize, &[Message]) -> String> Model for Scripted<F> {
             let Prompt::Chat(messages) = prompt else { panic!("not a conversation") };
             let turn = messages.iter().filter(|m| m.role == "assistant").count();
             let text = (self.0)(turn, messages);
-            let answer = Generated { text, finish: Finish::EndToken, tokens: 1, dropped_tokens: 0 };
+            let answer = Generated {
+                text,
+                finish: Finish::EndToken,
+                tokens: 1,
+                log_likelihood: None,
+                dropped_tokens: 0,
+            };
             on_done(at + 1, Heard::Written(at, 0, &answer));
             all.push(vec![answer]);
         }

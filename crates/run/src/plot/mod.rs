@@ -4,12 +4,14 @@ mod bar;
 mod grid;
 mod line;
 mod scale;
+mod scatter;
 
 use std::fmt::Write;
 
 pub use bar::{Bar, BarChart};
 pub use grid::{GridPlot, Shade, Square};
 pub use line::{LinePlot, Panel, Series};
+pub use scatter::{Dot, ScatterPlot};
 
 /// Width of every plot in SVG units; the page scales it.
 const WIDTH: f64 = 760.0;

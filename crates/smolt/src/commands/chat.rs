@@ -62,7 +62,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         let mut stream = folder.tokenizer.stream_decoder();
         let mut out = std::io::stdout().lock();
         let answer = generate(&mut decoder, &[prompt], &settings, |_, said| {
-            if let Said::Token(token) = said {
+            if let Said::Token(token, _) = said {
                 let _ = write!(out, "{}", stream.push(token));
                 let _ = out.flush();
             }

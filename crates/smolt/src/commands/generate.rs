@@ -80,7 +80,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     let mut stream = folder.tokenizer.stream_decoder();
     let mut out = std::io::stdout().lock();
     let answer = generate(&mut decoder, std::slice::from_ref(&prompt), &settings, |_, said| {
-        if let (Said::Token(token), false) = (said, args.json) {
+        if let (Said::Token(token, _), false) = (said, args.json) {
             let _ = write!(out, "{}", stream.push(token));
             let _ = out.flush();
         }

@@ -1,5 +1,6 @@
 //! What a server answers, read as untrusted bytes.
 
+use super::echo::ROUNDING;
 use crate::model::stop::Stops;
 use crate::model::{Finish, Generated};
 use serde::Deserialize;
@@ -8,17 +9,17 @@ use std::collections::BTreeMap;
 /// The most of an answer that is shown in an error, characters.
 const SHOWN: usize = 200;
 
-/// An answer of `/v1/completions`.
+/// An answer of `/v1/completions`, with log-probabilities `L`.
 #[derive(Debug, Deserialize)]
-pub(super) struct Completions {
-    pub(super) choices: Vec<TextChoice>,
+pub(super) struct Completions<L> {
+    pub(super) choices: Vec<TextChoice<L>>,
     pub(super) usage: Option<Usage>,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct TextChoice {
+pub(super) struct TextChoice<L> {
     text: Option<String>,
-    pub(super) logprobs: Option<LogProbs>,
+    pub(super) logprobs: Option<L>,
     finish_reason: Option<String>,
     stop_reason: Option<serde_json::Value>,
 }
@@ -51,6 +52,7 @@ struct Conversation {
 #[derive(Deserialize)]
 struct ChatChoice {
     message: ChatMessage,
+    logprobs: Option<serde_json::Value>,
     finish_reason: Option<String>,
     stop_reason: Option<serde_json::Value>,
 }
@@ -99,7 +101,7 @@ fn read<'a, T: Deserialize<'a>>(body: &'a [u8], what: &str) -> Result<T, String>
     })
 }
 
-pub(super) fn completions(body: &[u8]) -> Result<Completions, String> {
+pub(super) fn completions<'a, L: Deserialize<'a>>(body: &'a [u8]) -> Result<Completions<L>, String> {
     read(body, "a completion")
 }
 
@@ -109,10 +111,14 @@ pub(super) fn models(body: &[u8]) -> Result<Vec<ModelEntry>, String> {
 
 /// The texts of a completion; `open` is the tag with which the prompt ended, where it opened a block of reasoning.
 pub(super) fn texts(body: &[u8], stops: Stops<'_>, open: Option<&str>) -> Result<Vec<Generated>, String> {
-    let answer = completions(body)?;
+    let answer = completions::<serde_json::Value>(body)?;
     let written = answer.choices.into_iter().map(|choice| {
-        let text = choice.text.ok_or("a choice has no `text`")?;
-        Ok((text, choice.finish_reason, choice.stop_reason))
+        Ok(Written {
+            text: choice.text.ok_or("a choice has no `text`")?,
+            finish: choice.finish_reason,
+            stop_reason: choice.stop_reason,
+            log_likelihood: choice.logprobs.as_ref().and_then(log_likelihood),
+        })
     });
     generated(written.collect::<Result<_, String>>()?, answer.usage, stops, open)
 }
@@ -130,12 +136,32 @@ pub(super) fn turns(body: &[u8], stops: Stops<'_>) -> Result<Vec<Generated>, Str
             Some(reasoning) => format!("<think>{reasoning}</think>{content}"),
             None => content,
         };
-        (text, choice.finish_reason, choice.stop_reason)
+        Written {
+            text,
+            finish: choice.finish_reason,
+            stop_reason: choice.stop_reason,
+            log_likelihood: choice.logprobs.as_ref().and_then(log_likelihood),
+        }
     });
     generated(written.collect(), answer.usage, stops, None)
 }
 
-type Written = (String, Option<String>, Option<serde_json::Value>);
+/// An answer before it is judged how it ended.
+struct Written {
+    text: String,
+    finish: Option<String>,
+    stop_reason: Option<serde_json::Value>,
+    log_likelihood: Option<f64>,
+}
+
+/// ln P of what was written, in either of the spellings of OpenAI's interface; none where that of a token is missing.
+fn log_likelihood(logs: &serde_json::Value) -> Option<f64> {
+    let tokens = logs["token_logprobs"].as_array().or_else(|| logs["content"].as_array())?;
+    let each = tokens.iter().map(|token| token.as_f64().or_else(|| token["logprob"].as_f64()));
+    let each: Vec<f64> = each.collect::<Option<_>>()?;
+    let all_are = each.iter().all(|ln| ln.is_finite() && *ln <= ROUNDING);
+    (!each.is_empty() && all_are).then(|| each.iter().sum())
+}
 
 /// Answers with why they ended. Servers count the tokens of all choices together: each gets its share.
 fn generated(
@@ -152,7 +178,7 @@ fn generated(
     let tokens = usize::try_from(tokens).map_err(|_| "it counts more tokens than there can be")?;
     written
         .into_iter()
-        .map(|(mut text, finish, stop_reason)| {
+        .map(|Written { mut text, finish, stop_reason, log_likelihood }| {
             let cut = stops.cut(&mut text, open);
             let finish = match finish.as_deref() {
                 _ if cut => Finish::StopString,
@@ -166,7 +192,7 @@ fn generated(
                 }
                 None => return Err("a choice has no `finish_reason`".into()),
             };
-            Ok(Generated { text, finish, tokens, dropped_tokens: 0 })
+            Ok(Generated { text, finish, tokens, log_likelihood, dropped_tokens: 0 })
         })
         .collect()
 }

@@ -5,7 +5,7 @@ use crate::model::Continuation;
 use std::collections::BTreeMap;
 
 /// Rounding may lift a probability a little above one.
-const ROUNDING: f64 = 1e-3;
+pub(super) const ROUNDING: f64 = 1e-3;
 
 /// A text and what the server says of its tokens.
 pub(super) struct Echo<'a> {

@@ -12,6 +12,7 @@ use super::{
     Continuation, Generated, Heard, Model, ModelError, OnDone, Prompt, Request, Scored, TextScore, Writing,
 };
 use crate::score::reasoning;
+use answer::LogProbs;
 use echo::Echo;
 use serde_json::{Value, json};
 use smolt_run::error::{Exit, ExitKind};
@@ -62,6 +63,8 @@ pub struct ServerModel {
     context_length: Option<usize>,
     /// Whether the server was found to echo texts.
     echoes: bool,
+    /// Whether it may be asked how likely what it writes is: some refuse.
+    tells: AtomicBool,
 }
 
 impl ServerModel {
@@ -70,8 +73,14 @@ impl ServerModel {
     /// # Errors
     /// A server that does not answer, or that has several models of which none was named.
     pub fn connect(store: Store, settings: Settings) -> Result<ServerModel, ModelError> {
-        let mut server =
-            ServerModel { store, settings, model: String::new(), context_length: None, echoes: false };
+        let mut server = ServerModel {
+            store,
+            settings,
+            model: String::new(),
+            context_length: None,
+            echoes: false,
+            tells: AtomicBool::new(true),
+        };
         let url = server.url("models")?;
         let listed = server.store.get_json(&url, server.settings.token.as_deref(), MOST);
         let models = match (listed, &server.settings.model) {
@@ -123,9 +132,12 @@ impl ServerModel {
         let url = self.url(path).map_err(Refusal::Final)?;
         let token = self.settings.token.as_deref();
         self.store.post_json(&url, token, body.to_string().as_bytes(), MOST).map_err(|error| {
-            match error.why() {
-                Some(Why::Refused | Why::NotFound) => Refusal::Question(self.failed(&error)),
-                _ => Refusal::Final(self.failed(&error)),
+            let (why, error) = (error.why(), self.failed(&error));
+            match why {
+                _ if error.is_final() => Refusal::Final(error),
+                Some(Why::Refused) => Refusal::Question(error),
+                Some(Why::NotFound) => Refusal::Absent(error),
+                _ => Refusal::Final(error),
             }
         })
     }
@@ -144,8 +156,12 @@ impl ServerModel {
         };
         let tries = if remote.tries > 1 { format!(" (tried {} times)", remote.tries) } else { String::new() };
         let problem = format!("{}: {}{tries}; {fix}", remote.address, remote.problem);
-        match error.exit() {
-            Exit::Failed => ModelError::Unreachable(problem),
+        // Servers say so of a model that they do not have; a page that is missing has no words, or others.
+        let no_model = remote.problem.to_lowercase().contains("model");
+        match (remote.why, error.exit()) {
+            (Why::Denied, _) => ModelError::Refused(problem),
+            (Why::NotFound, _) if no_model => ModelError::Refused(problem),
+            (_, Exit::Failed) => ModelError::Unreachable(problem),
             _ => ModelError::Server(problem),
         }
     }
@@ -178,7 +194,7 @@ impl ServerModel {
         match self.echoed(PROBE, |echo| echo.after(PROBE.len() - 5)) {
             Ok(_) => self.check_echo()?,
             Err(Refusal::Final(error)) => return Err(error),
-            Err(Refusal::Question(error)) => {
+            Err(Refusal::Question(error) | Refusal::Absent(error)) => {
                 return Err(ModelError::Server(format!(
                     "the server does not echo log-probabilities, so likelihoods (cloze, multiple_choice, --text) cannot be \
                      asked of it; it can be asked --formulation generation ({error})"
@@ -257,8 +273,9 @@ impl ServerModel {
         }
     }
 
-    /// Answers to one prompt.
-    fn written(&self, prompt: &Prompt, writing: &Writing) -> Result<Vec<Generated>, ModelError> {
+    /// How answers to one prompt are asked for: where, and in which words. `open` is the tag with which the prompt ends, where it
+    /// opens a block of reasoning.
+    fn asking(&self, prompt: &Prompt, writing: &Writing, open: Option<&str>) -> (&'static str, Value) {
         let (path, mut body) = match prompt {
             Prompt::Text(text) => ("completions", json!({"model": self.model, "prompt": text})),
             Prompt::Chat(messages) => {
@@ -272,12 +289,6 @@ impl ServerModel {
             body["continue_final_message"] = json!(true);
             body["add_generation_prompt"] = json!(false);
         }
-        // Greedy answers to one prompt are all the same, and servers refuse to give several.
-        let wanted = if writing.temperature == 0.0 { 1 } else { writing.samples.max(1) };
-        let open = match prompt {
-            Prompt::Text(text) => reasoning::opened(text),
-            Prompt::Chat(_) => None,
-        };
         // A server heeds them within reasoning too. A conversation may have some, and ends by itself.
         let reasons = open.is_some() || matches!(prompt, Prompt::Chat(_));
         let most = if reasons && writing.stop_after_reasoning { 0 } else { MOST_STOPS };
@@ -292,20 +303,52 @@ impl ServerModel {
         if !stop.is_empty() {
             body["stop"] = json!(stop);
         }
+        if self.tells.load(Ordering::Relaxed) {
+            body["logprobs"] = match prompt {
+                Prompt::Text(_) => json!(1),
+                Prompt::Chat(_) => json!(true),
+            };
+        }
+        (path, body)
+    }
+
+    /// Asks for answers. Some servers give one at a time, and some do not say how likely what they write is: what is refused is
+    /// asked for without.
+    fn post_writing(&self, path: &str, body: &mut Value) -> Result<Vec<u8>, Refusal> {
+        let refused = |answer: &Result<_, Refusal>| matches!(answer, Err(Refusal::Question(_)));
+        let mut answer = self.post(path, body);
+        if refused(&answer) && body["n"] != 1 {
+            body["n"] = json!(1);
+            answer = self.post(path, body);
+        }
+        let without = |body: &mut Value| body.as_object_mut().and_then(|body| body.remove("logprobs"));
+        if refused(&answer) && without(body).is_some() {
+            answer = self.post(path, body);
+            self.tells.fetch_and(answer.is_err(), Ordering::Relaxed);
+        }
+        answer
+    }
+
+    /// Answers to one prompt.
+    fn written(&self, prompt: &Prompt, writing: &Writing) -> Result<Vec<Generated>, ModelError> {
+        // Greedy answers to one prompt are all the same, and servers refuse to give several.
+        let wanted = if writing.temperature == 0.0 { 1 } else { writing.samples.max(1) };
+        let open = match prompt {
+            Prompt::Text(text) => reasoning::opened(text),
+            Prompt::Chat(_) => None,
+        };
+        let (path, mut body) = self.asking(prompt, writing, open);
         let (mut all, mut at_once): (Vec<Generated>, usize) = (Vec::new(), wanted);
         while all.len() < wanted {
             // A server may give fewer at once than it was asked for, or refuse; others come from other seeds.
             body["n"] = json!(at_once.min(wanted - all.len()));
             body["seed"] = json!(writing.seed.wrapping_add(all.len() as u64) & i64::MAX as u64);
-            let answer = match self.post(path, &body) {
-                Err(Refusal::Question(_)) if body["n"] != 1 => {
-                    at_once = 1;
-                    body["n"] = json!(1);
-                    self.post(path, &body)
-                }
-                answer => answer,
-            };
-            let answer = answer.map_err(ModelError::from)?;
+            let answer = self.post_writing(path, &mut body).map_err(|refusal| match refusal {
+                // No answer comes from a page that is not there.
+                Refusal::Absent(error) => ModelError::Refused(error.to_string()),
+                refusal => refusal.into(),
+            })?;
+            at_once = if body["n"] == 1 { 1 } else { at_once };
             let read = match prompt {
                 Prompt::Text(_) => answer::texts(&answer, Stops::of(writing), open),
                 Prompt::Chat(_) => answer::turns(&answer, Stops::of(writing)),
@@ -324,13 +367,15 @@ impl ServerModel {
 enum Refusal {
     /// The question was not to the server's liking; another may be.
     Question(ModelError),
+    /// There is no such page.
+    Absent(ModelError),
     /// No question will be answered.
     Final(ModelError),
 }
 
 impl From<Refusal> for ModelError {
     fn from(refusal: Refusal) -> Self {
-        let (Refusal::Question(error) | Refusal::Final(error)) = refusal;
+        let (Refusal::Question(error) | Refusal::Absent(error) | Refusal::Final(error)) = refusal;
         error
     }
 }
@@ -341,7 +386,7 @@ fn read_echo<T>(
     text: &str,
     use_of: impl FnOnce(&Echo<'_>) -> Result<T, String>,
 ) -> Result<T, String> {
-    let answer = answer::completions(body)?;
+    let answer = answer::completions::<LogProbs>(body)?;
     let generated = answer.usage.and_then(|usage| usage.completion_tokens).unwrap_or(MOST_WRITTEN);
     if generated > MOST_WRITTEN {
         return Err(format!("it wrote {generated} tokens where it may write {MOST_WRITTEN}"));

@@ -24,7 +24,7 @@ use crate::model_folder::RopeArgs;
 use crate::output::note;
 use crate::{Outcome, args, output};
 use smolt_eval::evaluate::How;
-use smolt_eval::task::{Formulation, SUITES, Task, builtin};
+use smolt_eval::task::{Formulation, SUITES, Task, builtin, languages};
 use smolt_run::error::Failure;
 use smolt_train::recipe::PrecisionSetting;
 use std::collections::BTreeMap;
@@ -84,6 +84,9 @@ struct Evaluation {
     /// Folder of results: results.json, samples/, report.html; what it already holds is not asked again
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Say what it would take, and end
+    #[arg(long)]
+    plan_only: bool,
     /// Look for the items in the data that this run trains on
     #[arg(long, value_name = "RUN")]
     contamination: Option<PathBuf>,
@@ -101,12 +104,18 @@ struct Evaluation {
     device: DeviceArgs,
 }
 
+/// The domain of tasks that are in several languages.
+const MULTILINGUAL: &str = "multilingual";
+
 /// What is asked, and how.
 #[derive(clap::Args, Clone)]
 pub(crate) struct Asked {
     /// Task or suite by name, or a task file; NAME@CONFIG for another language or part; may be repeated
     #[arg(long, value_name = "NAME|FILE")]
     task: Vec<String>,
+    /// Languages in which multilingual tasks are asked, as FLORES-200 names them (fra_Latn) or by their two letters (fr)
+    #[arg(long, value_name = "CODE,…", value_delimiter = ',')]
+    languages: Vec<String>,
     /// Text to predict, in bits per byte: JSONL, Parquet, plain text; may be repeated
     #[arg(long, value_name = "FILE")]
     text: Vec<PathBuf>,
@@ -236,33 +245,64 @@ impl Asked {
                  --open-held-out"
             )));
         }
+        let suite = |name: &String| SUITES.iter().find(|suite| suite.name == name);
         let mut named = Vec::new();
         for name in &self.task {
-            if let Some(suite) = SUITES.iter().find(|suite| suite.name == name) {
-                for name in suite.tasks {
-                    named.push(Named { task: builtin(name, &self.set)?, of_suite: true });
-                }
-                continue;
+            let (names, of_suite) = match suite(name) {
+                Some(suite) => (suite.tasks.to_vec(), true),
+                None => (vec![name.as_str()], false),
+            };
+            for name in names {
+                let tasks = self.in_languages(name)?;
+                named.extend(tasks.into_iter().map(|task| Named { task, of_suite }));
             }
-            named.push(Named { task: self.task(name)?, of_suite: false });
+        }
+        if named.is_empty() && !self.task.is_empty() {
+            let (tasks, languages) = (self.task.join(", "), self.languages.join(", "));
+            return Err(Failure::bad_input(format!("--languages: {tasks} is not in {languages}")));
         }
         Ok(named)
     }
 
-    /// A task by name or file, after which `@` may name the configuration of its data set.
+    /// A task in each of the languages that it has of those asked for; as it is, where none are, or it is in none.
+    fn in_languages(&self, name: &str) -> Result<Vec<Task>, Failure> {
+        let mut configurations = Vec::new();
+        for code in &self.languages {
+            let language = languages::language(code)?;
+            let Some(of_language) = languages::configurations(name, &language) else {
+                return Ok(vec![self.task(name)?]);
+            };
+            if of_language.is_empty() {
+                note!("{name} is not in {language}: passed over");
+            }
+            configurations.extend(of_language);
+        }
+        match self.languages.is_empty() {
+            true => Ok(vec![self.task(name)?]),
+            false => configurations.iter().map(|config| self.task(&format!("{name}@{config}"))).collect(),
+        }
+    }
+
+    /// A task by name or file, after which `@` may name the configuration of its data set. What is in several languages is named
+    /// with its own in any case.
     fn task(&self, name: &str) -> Result<Task, Failure> {
         let mut sets = self.set.clone();
-        let name = match name.rsplit_once('@') {
+        let (name, given) = match name.rsplit_once('@') {
             Some((task, config)) if !Path::new(name).exists() => {
                 sets.push(format!("dataset.config={config:?}"));
-                task
+                (task, true)
             }
-            _ => name,
+            _ => (name, false),
         };
-        Ok(match name.ends_with(".toml") {
+        let mut task = match name.ends_with(".toml") {
             true => Task::load(Path::new(name), &sets)?,
             false => builtin(name, &sets)?,
-        })
+        };
+        let config = task.dataset.config.clone().filter(|_| given || task.domain == MULTILINGUAL);
+        if let Some(config) = config.filter(|_| !task.name.contains('@')) {
+            task.name_configuration(&config);
+        }
+        Ok(task)
     }
 
     /// The formulations of a task that are asked for.
@@ -353,7 +393,16 @@ fn evaluate_model(args: Evaluation) -> Outcome {
         precision: args.precision.into(),
         threads: args.device.threads(),
         quiet: args.json,
+        tells_cost: true,
     };
+    if args.plan_only {
+        let suite = evaluation::plan(&job, &args.rope)?;
+        match args.json {
+            true => output::json(&suite),
+            false => output::line(suite.table()),
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let evaluated = evaluation::run(&job, &args.rope)?;
     match (args.json, &args.out) {
         (true, _) => output::json(&evaluated.results),

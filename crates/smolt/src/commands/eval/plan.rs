@@ -30,6 +30,8 @@ recipe! {
         texts: Vec<String> = Vec::new(),
         /// Settings of the tasks that are others here, as `KEY=VALUE`.
         set: Vec<String> = Vec::new(),
+        /// Languages in which multilingual tasks are asked, as FLORES-200 names them.
+        languages: Vec<String> = Vec::new(),
         /// Ask through the chat template.
         pub(crate) chat: bool = false,
         /// System prompt of the conversation.
@@ -111,6 +113,7 @@ impl Plan {
             few_shot: self.few_shot,
             limit: self.limit,
             set: self.set.clone(),
+            languages: self.languages.clone(),
             chat: self.chat,
             system_prompt: self.system_prompt.clone(),
             keep_reasoning: false,

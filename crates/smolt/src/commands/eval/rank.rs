@@ -4,6 +4,7 @@ use crate::{Outcome, output};
 use smolt_eval::record::{self, Results};
 use smolt_eval::stats::win_rate::{Entrant, Standing, standings};
 use smolt_run::error::Failure;
+use smolt_run::plot::{Dot, ScatterPlot};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,6 +13,9 @@ pub(crate) struct Args {
     /// Folders of results, one for each model
     #[arg(required = true, num_args = 2..)]
     results: Vec<PathBuf>,
+    /// File for a plot of the models beaten over the model's size
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -39,6 +43,9 @@ pub(super) fn run(args: &Args) -> Outcome {
         }
     };
     let standings = standings(&all.iter().map(entrant).collect::<Vec<_>>())?;
+    if let Some(file) = &args.svg {
+        smolt_run::atomic::write(file, plot(&standings, shared.len()).svg().as_bytes())?;
+    }
     if args.json {
         output::json(&serde_json::json!({"tasks": shared, "standings": standings}));
         return Ok(ExitCode::SUCCESS);
@@ -56,6 +63,24 @@ pub(super) fn run(args: &Args) -> Outcome {
     output::line(output::table(&header, &standings.iter().map(row).collect::<Vec<_>>()));
     output::line(format_args!("over {} tasks: {}", shared.len(), shared.join(", ")));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Models beaten over size; a model whose size is not known has no place.
+fn plot(standings: &[Standing], tasks: usize) -> ScatterPlot {
+    let dot = |standing: &Standing| Dot {
+        name: standing.model.clone(),
+        group: if standing.pareto { "on the front" } else { "behind it" }.into(),
+        x: standing.parameters as f64,
+        y: standing.models_beaten,
+    };
+    ScatterPlot {
+        title: format!("Models beaten over {tasks} tasks"),
+        x_label: "parameters".into(),
+        y_label: "models beaten".into(),
+        log_x: true,
+        diagonal: false,
+        dots: standings.iter().map(dot).collect(),
+    }
 }
 
 fn task<'a>(results: &'a Results, name: &str) -> Option<&'a record::TaskResult> {

@@ -222,6 +222,9 @@ fn item(page: &mut String, task: &TaskResult, sample: &Sample) {
             cut(&generated.text),
             generated.finish
         );
+        if let Some(log_likelihood) = generated.log_likelihood {
+            let _ = write!(page, ", ln P {log_likelihood:.3} over {} tokens", generated.tokens);
+        }
         for verdict in judged {
             let found = verdict.extracted.as_deref().unwrap_or("nothing found");
             let _ = write!(page, "; {}: “{}” → {}", escape(&verdict.metric), cut(found), verdict.value);

@@ -9,6 +9,7 @@ use crate::evaluation::{self, Held, Job, Overlap, Prepared};
 use crate::output::note;
 use crate::{Outcome, output};
 use serde_json::json;
+use smolt_eval::cost;
 use smolt_eval::record::{self, Results};
 use smolt_run::error::Failure;
 use smolt_run::folder::{RunFolder, in_use};
@@ -26,6 +27,9 @@ use std::time::{Duration, Instant};
 /// holds up the watcher holds up the removal too.
 const LOOKS: usize = 40;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+
+/// How much of the time between checkpoints an evaluation may take that is proposed.
+const ROOM: f64 = 0.8;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -73,6 +77,14 @@ pub(crate) struct Args {
 enum Order {
     Newest,
     Oldest,
+}
+
+/// How long an evaluation took.
+#[derive(Clone, Copy)]
+struct Took {
+    /// Until the first question.
+    loading: Duration,
+    all: Duration,
 }
 
 /// A run and how far its evaluation is.
@@ -238,6 +250,7 @@ impl Watcher<'_> {
             let at = Point { parameters: held.parameters(), tokens: held.tokens(), letters: &letters };
             plan.schedule(&mut self.tasks, at).iter().for_each(|warning| note!("step {step}: {warning}"));
         }
+        let loading = started.elapsed();
         let job = Job {
             model: path.to_owned(),
             server: ServerArgs::default(),
@@ -248,6 +261,7 @@ impl Watcher<'_> {
             precision: self.args.precision.into(),
             threads: self.cpu.pool.threads(),
             quiet: self.args.json,
+            tells_cost: false,
         };
         let results = held.ask(&job, &self.tasks, &self.cpu)?.whole()?;
         if signal::requested().is_some() && !self.is_done(step, path) {
@@ -255,7 +269,7 @@ impl Watcher<'_> {
             return Ok(());
         }
         self.settled.insert(step);
-        self.tell(step, &results, started.elapsed(), running)
+        self.tell(step, &results, Took { loading, all: started.elapsed() }, running)
     }
 
     fn load(&self, path: &Path) -> Result<Held, Failure> {
@@ -273,10 +287,13 @@ impl Watcher<'_> {
     }
 
     /// Logs what an evaluation cost and scored, and warns when checkpoints come faster than they are evaluated.
-    fn tell(&mut self, step: u64, results: &Results, took: Duration, running: bool) -> Result<(), Failure> {
+    fn tell(&mut self, step: u64, results: &Results, took: Took, running: bool) -> Result<(), Failure> {
         let gap = self.gap()?;
         let backlog = self.pending(running)?.len();
-        let warning = running.then(|| overtaken(took.as_secs_f64(), gap, backlog, self.backlog)).flatten();
+        let limit = gap.and_then(|gap| limit(results, took, gap));
+        let took = took.all;
+        let late = || overtaken(took.as_secs_f64(), gap, backlog, self.backlog, limit);
+        let warning = running.then(late).flatten();
         self.backlog = backlog;
         if let Some(warning) = &warning {
             note!("{warning}");
@@ -350,13 +367,38 @@ pub(crate) fn shown(results: &Results) -> String {
     tasks.chain(texts).collect::<Vec<_>>().join(", ")
 }
 
+/// The most items of each task with which an evaluation takes no more than [`ROOM`] of the time between checkpoints, by what each
+/// task took (spec PEV-20). Questions and records are made beside the asking, of as many items.
+fn limit(results: &Results, took: Took, gap: f64) -> Option<usize> {
+    let asking: f64 = results.tasks.iter().map(|task| task.seconds).sum();
+    let (loading, rest) = (took.loading.as_secs_f64(), (took.all - took.loading).as_secs_f64());
+    let share = (rest / asking).max(1.0);
+    let tasks = results.tasks.iter().map(|task| (task.scores.items, share * task.seconds));
+    cost::fitting(&tasks.collect::<Vec<_>>(), loading, ROOM * gap)
+}
+
 /// What to say when evaluation falls behind the training (spec REF-02): it takes longer than the checkpoints are apart, and
-/// more of them wait than before.
-fn overtaken(seconds: f64, gap: Option<f64>, backlog: usize, before: usize) -> Option<String> {
+/// more of them wait than before. `limit`: items per task that would not.
+fn overtaken(
+    seconds: f64,
+    gap: Option<f64>,
+    backlog: usize,
+    before: usize,
+    limit: Option<usize>,
+) -> Option<String> {
     let gap = gap.filter(|&gap| seconds > gap && backlog > before)?;
+    let fewer = match limit {
+        // The binomial error where it is largest, at one half.
+        Some(limit) => format!(
+            "--limit {limit} would take about {:.1} s, each score with an error of up to {:.1} points",
+            ROOM * gap,
+            50.0 / (limit as f64).sqrt()
+        ),
+        None => "--limit".into(),
+    };
     Some(format!(
         "evaluation falls behind: it takes {seconds:.1} s, checkpoints come every {gap:.1} s, {backlog} wait; ask fewer \
-         items (--limit), give it more cores (--threads), or leave checkpoints out (--every)"
+         items ({fewer}), give it more cores (--threads), or leave checkpoints out (--every)"
     ))
 }
 
@@ -390,14 +432,25 @@ mod tests {
 
     #[test]
     fn falling_behind_is_told_with_advice() {
-        let said = overtaken(12.0, Some(5.0), 3, 1).unwrap();
+        let late = |seconds, gap, backlog| overtaken(seconds, gap, backlog, 1, Some(400));
+        let said = late(12.0, Some(5.0), 3).unwrap();
         assert!(
-            ["12.0 s", "5.0 s", "3 wait", "--limit", "--threads", "--every"]
-                .iter()
-                .all(|part| said.contains(part))
+            [
+                "12.0 s",
+                "5.0 s",
+                "3 wait",
+                "--limit 400 would take about 4.0 s",
+                "2.5 points",
+                "--threads",
+                "--every"
+            ]
+            .iter()
+            .all(|part| said.contains(part)),
+            "{said}"
         );
-        assert_eq!(overtaken(4.0, Some(5.0), 3, 1), None, "fast enough");
-        assert_eq!(overtaken(12.0, Some(5.0), 1, 1), None, "the backlog does not grow");
-        assert_eq!(overtaken(12.0, None, 3, 1), None, "nothing is known of the rhythm");
+        assert!(overtaken(12.0, Some(5.0), 3, 1, None).unwrap().contains("items (--limit)"));
+        assert_eq!(late(4.0, Some(5.0), 3), None, "fast enough");
+        assert_eq!(late(12.0, Some(5.0), 1), None, "the backlog does not grow");
+        assert_eq!(late(12.0, None, 3), None, "nothing is known of the rhythm");
     }
 }

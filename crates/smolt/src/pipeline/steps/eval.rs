@@ -11,7 +11,7 @@ smolt_run::recipe! {
     pub(crate) struct EvalSettings {
         /// A model folder, or a run's folder for its newest checkpoint.
         model: String,
-        /// Folder of test items, one SKILL.jsonl each.
+        /// Folder of test items, one SKILL.jsonl each; other files in it are passed over.
         items: String,
         /// Items per skill; 0 takes all.
         items_per_skill: usize = 0,

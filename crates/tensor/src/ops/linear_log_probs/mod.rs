@@ -16,6 +16,8 @@ mod tests;
 
 use crate::Cpu;
 use crate::gemm::{FEW_ROWS, Precision, View, gemm};
+use crate::isa::Isa;
+use crate::ops::linear_cross_entropy::{largest, sum_exponentials};
 use crate::ops::select_rows;
 use crate::order::SUM_BLOCK;
 use crate::scratch;
@@ -71,6 +73,15 @@ pub fn forward<E: Elem>(cpu: &Cpu, precision: Precision, args: Args<'_, E>, out:
         some(cpu, precision, &args, &rows, now, answers);
         (queries, left) = (later, rest);
     }
+}
+
+/// ln P of a token under a row of logits that exist already: the sum is that of [`forward`].
+///
+/// # Panics
+/// When the token is beyond the row.
+pub fn of_logits(isa: Isa, logits: &[f32], token: u32) -> f64 {
+    let max = largest(isa, logits);
+    (f64::from(logits[token as usize]) - f64::from(max)) - sum_exponentials(isa, logits, max).ln()
 }
 
 fn check<E>(args: &Args<'_, E>, out: usize) {

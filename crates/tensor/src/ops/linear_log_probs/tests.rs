@@ -1,4 +1,4 @@
-use super::{Args, LogProb, MOST_ROWS, Query, forward, oracle};
+use super::{Args, LogProb, MOST_ROWS, Query, forward, of_logits, oracle};
 use crate::Cpu;
 use crate::gemm::Precision;
 use crate::isa::Isa;
@@ -123,4 +123,19 @@ proptest! {
 fn a_token_beyond_the_vocabulary_is_refused() {
     let args = Args { h: &[1.0f32, 1.0], d: 2, w: &[1.0; 8], softcap: None, queries: &[query(0, 4)] };
     forward(&Cpu::with_isa(Isa::portable(), 1), Precision::Fp32, args, &mut [LogProb::default()]);
+}
+
+#[test]
+fn logits_that_exist_say_the_same_as_those_that_never_do() {
+    let w = random(5, 2 * SUM_BLOCK + 7, 3.0);
+    let asked: Vec<Query> = [0, 9, SUM_BLOCK, 2 * SUM_BLOCK + 6].map(|token| query(0, token as u32)).to_vec();
+    for isa in Isa::available() {
+        let mut want = vec![LogProb::default(); asked.len()];
+        let args = Args { h: &[1.0f32], d: 1, w: &w, softcap: None, queries: &asked };
+        forward(&Cpu::with_isa(isa, 1), Precision::Fp32, args, &mut want);
+        for (query, want) in asked.iter().zip(want) {
+            let got = of_logits(isa, &w, query.token);
+            assert!((got - want.value).abs() < 1e-5, "{isa}: {got} {want:?}");
+        }
+    }
 }
