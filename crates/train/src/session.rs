@@ -72,7 +72,7 @@ pub struct Start {
     /// Steps done already.
     pub step: u64,
     /// Parameter groups.
-    pub groups: [Group; 2],
+    pub groups: Vec<Group>,
     /// Predicted peak memory, bytes.
     pub predicted_memory: u64,
     /// Precision policy in words (spec MT-07).
@@ -159,7 +159,7 @@ pub fn run(mut recipe: Train, options: Options<'_>, hook: &mut dyn StepHook) -> 
         Some(_) => Loaded::blank(config),
         None => load_model(&recipe, config)?,
     };
-    let optimizer = AdamW::new(recipe.optimizer.clone(), loaded.model.layout());
+    let optimizer = AdamW::new(recipe.optimizer.clone(), &loaded.model);
     let trainer = Trainer::new(options.cpu, loaded.model, loaded.weights, optimizer, policy);
     let validator = (!domains.is_empty()).then(|| {
         let t = &recipe.train;
@@ -181,7 +181,7 @@ pub fn run(mut recipe: Train, options: Options<'_>, hook: &mut dyn StepHook) -> 
         parameters: trainer.model.layout().count(),
         train_steps: recipe.train.train_steps,
         step: trainer.step,
-        groups: trainer.optimizer.table(trainer.model.layout()),
+        groups: trainer.optimizer.table(&trainer.model),
         predicted_memory,
         precision: precision_policy(precision),
         isa: trainer.cpu.isa.to_string(),

@@ -43,8 +43,7 @@ impl Transformer {
             .map(|group| {
                 let tensors: Vec<_> =
                     group.tensors.iter().map(|p| (p.name.clone(), p.shape.clone())).collect();
-                // STB-02: no weight decay on embeddings (and on an output head tied to them), norms and biases.
-                (group.slot, layout.add(group.role().decays(), &tensors))
+                (group.slot, layout.add(&tensors))
             })
             .collect();
         let positions = match config.position_embedding {
