@@ -81,7 +81,12 @@ impl Transformer {
 
     /// Where a part of a block lies in the flat buffers, if this configuration has it.
     pub fn range_of(&self, layer: usize, part: Part) -> Option<Range<usize>> {
-        self.maybe(layer, part).map(|id| self.layout.range(id))
+        self.range(Slot::Layer(layer, part))
+    }
+
+    /// Where a parameter lies in the flat buffers, if this configuration has it.
+    pub fn range(&self, slot: Slot) -> Option<Range<usize>> {
+        self.params.get(&slot).map(|&id| self.layout.range(id))
     }
 
     /// A cache for `slots` sequences of up to `capacity` tokens.
