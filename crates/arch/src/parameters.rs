@@ -20,13 +20,6 @@ pub enum Role {
     Bias,
 }
 
-impl Role {
-    /// Whether weight decay applies: to linear weights only.
-    pub fn decays(self) -> bool {
-        matches!(self, Role::Linear | Role::Output)
-    }
-}
-
 /// How a checkpoint's tensor lies in the engine's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Storage {
@@ -419,8 +412,8 @@ mod tests {
             let listed: usize = all.iter().map(Parameter::len).sum();
             assert_eq!(listed as u64, crate::count::parameters(&config).total());
             assert_eq!(all.len(), 6 * 9 + 2 + usize::from(!tied));
-            let decayed = all.iter().filter(|p| p.role.decays()).count();
-            assert_eq!(decayed, 6 * 7 + usize::from(!tied));
+            let linear = all.iter().filter(|p| matches!(p.role, Role::Linear | Role::Output)).count();
+            assert_eq!(linear, 6 * 7 + usize::from(!tied));
         }
     }
 }

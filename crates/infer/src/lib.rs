@@ -1,8 +1,9 @@
-//! Key–value caches, sampling, scoring and batched generation. It must not know training.
+//! Key–value caches, sampling, scoring, batched generation, and a look inside. It must not know training.
 
 pub mod decoder;
 pub mod generate;
 mod prefix;
+pub mod probe;
 pub mod sampling;
 pub mod score;
 

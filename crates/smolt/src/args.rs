@@ -1,4 +1,6 @@
-//! Numbers on the command line that must lie in a range.
+//! Values on the command line that must be of a form: numbers in a range, files with a name.
+
+use std::path::PathBuf;
 
 /// A temperature: any number from 0 on.
 pub(crate) fn temperature(text: &str) -> Result<f64, String> {
@@ -16,6 +18,14 @@ pub(crate) fn count(text: &str) -> Result<usize, String> {
     number.ok_or_else(|| "give a whole number that is 1 or more".to_owned())
 }
 
+/// `NAME=FILE`.
+pub(crate) fn named_file(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, file)) if !name.is_empty() && !file.is_empty() => Ok((name.to_owned(), file.into())),
+        _ => Err("write it as NAME=FILE, e.g. prose=held-out.jsonl".to_owned()),
+    }
+}
+
 fn number(text: &str, fits: impl Fn(f64) -> bool, wanted: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|&number: &f64| number.is_finite() && fits(number));
     number.ok_or_else(|| format!("give {wanted}"))
@@ -24,6 +34,14 @@ fn number(text: &str, fits: impl Fn(f64) -> bool, wanted: &str) -> Result<f64, S
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_named_file_has_both() {
+        assert_eq!(named_file("a=b=c"), Ok(("a".into(), "b=c".into())));
+        for wrong in ["a", "=b", "a=", ""] {
+            assert!(named_file(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn numbers_outside_of_their_range_are_refused() {

@@ -42,7 +42,7 @@ enum Command {
     Train(commands::train::Args),
     /// Train the recipes of a folder, several seeds each, and compare them
     Ablate(commands::ablate::Args),
-    /// List and verify the checkpoints of a run
+    /// List and verify the checkpoints of a run, look inside a model
     #[command(subcommand)]
     Checkpoint(commands::checkpoint::Action),
     /// Score a model on test items

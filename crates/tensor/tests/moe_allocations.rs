@@ -51,7 +51,7 @@ const EXPERTS: usize = 8;
 fn run(precision: Precision) {
     let (d, width) = (40, 300);
     let mut layout = LayoutBuilder::default();
-    let mut add = |shape: &[usize]| layout.add(true, &[(String::new(), shape.to_vec())]);
+    let mut add = |shape: &[usize]| layout.add(&[(String::new(), shape.to_vec())]);
     let (embedding, norm, router) = (add(&[VOCAB, d]), add(&[d]), add(&[EXPERTS, d]));
     let (gate_up, down) = (add(&[EXPERTS, 2 * width, d]), add(&[EXPERTS, d, width]));
     let biases = [add(&[EXPERTS, 2 * width]), add(&[EXPERTS, d])];

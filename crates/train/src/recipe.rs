@@ -37,7 +37,7 @@ recipe! {
         pub train: Loop,
     }
 
-    /// AdamW (spec OPT-02); weight decay spares embeddings and norms (STB-02).
+    /// AdamW (spec OPT-02).
     pub struct Optimizer {
         /// Peak learning rate.
         pub learning_rate: f64 = 1e-3,
@@ -49,6 +49,12 @@ recipe! {
         pub adam_epsilon: f64 = 1e-8,
         /// Decoupled weight decay of linear weights.
         pub weight_decay: f64 = 0.1,
+        /// Whether embeddings decay too, and with them a head that is tied to them (STB-02).
+        pub decay_embeddings: bool = false,
+        /// Whether weights of norms decay too.
+        pub decay_norms: bool = false,
+        /// Whether biases and learned sinks decay too.
+        pub decay_biases: bool = false,
         /// Gradients are scaled down to this global norm (OPT-04).
         pub max_grad_norm: f64 = 1.0,
     }
@@ -203,7 +209,7 @@ impl Train {
 }
 
 impl Optimizer {
-    fn check(&self) -> Result<(), Failure> {
+    pub(crate) fn check(&self) -> Result<(), Failure> {
         let fraction = |x: f64| (0.0..1.0).contains(&x);
         for (name, value, fits, range) in [
             ("learning_rate", self.learning_rate, self.learning_rate > 0.0, "above 0"),
@@ -215,6 +221,17 @@ impl Optimizer {
         ] {
             if !fits {
                 return Err(Failure::bad_input(format!("optimizer.{name} is {value}; it must be {range}")));
+            }
+        }
+        for (name, decays) in [
+            ("decay_embeddings", self.decay_embeddings),
+            ("decay_norms", self.decay_norms),
+            ("decay_biases", self.decay_biases),
+        ] {
+            if decays && self.weight_decay == 0.0 {
+                return Err(Failure::bad_input(format!(
+                    "optimizer.{name} = true contradicts optimizer.weight_decay = 0: nothing decays; change one of them"
+                )));
             }
         }
         Ok(())

@@ -25,14 +25,29 @@ pub struct RoutingReport {
     pub z_loss: f64,
 }
 
+/// The same of one layer with experts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LayerRouting {
+    /// The layer, counted from 0.
+    pub layer: usize,
+    /// Load of the busiest expert relative to the mean; 1 when balanced.
+    pub max_load: f64,
+    /// Experts that no token went to.
+    pub dead_experts: u64,
+    /// Mean entropy of the router's probabilities, nats.
+    pub entropy: f64,
+}
+
 /// Counts of a step and what follows from them.
 pub(crate) struct Balance {
     moe: Moe,
     layers: Vec<usize>,
     /// Rows per expert in this global batch, `[layers with experts, E]`.
     counts: Vec<u64>,
-    /// Entropy, auxiliary loss, z-loss: sums over leaves and layers.
-    sums: [f64; 3],
+    /// Entropy of each layer with experts, summed over leaves.
+    entropies: Vec<f64>,
+    /// Auxiliary loss, z-loss: sums over leaves and layers.
+    sums: [f64; 2],
     leaves: usize,
     /// Tokens of a global batch.
     tokens: usize,
@@ -49,7 +64,8 @@ impl Balance {
         let whole = moe.balancing == Balancing::AuxLoss && moe.balancing_scope == BalancingScope::GlobalBatch;
         let probe = whole.then(|| model.loss_pass(n, precision, 0.0, false));
         let counts = vec![0; layers.len() * moe.num_experts];
-        Some(Balance { counts, sums: [0.0; 3], leaves, tokens: n * leaves, probe, layers, moe })
+        let entropies = vec![0.0; layers.len()];
+        Some(Balance { counts, entropies, sums: [0.0; 2], leaves, tokens: n * leaves, probe, layers, moe })
     }
 
     /// Whether a batch is to be counted before it is trained on.
@@ -60,7 +76,8 @@ impl Balance {
     /// Forgets the step before.
     pub(crate) fn begin(&mut self) {
         self.counts.fill(0);
-        self.sums = [0.0; 3];
+        self.entropies.fill(0.0);
+        self.sums = [0.0; 2];
     }
 
     /// Runs a leaf forward and adds its counts.
@@ -87,11 +104,11 @@ impl Balance {
     /// Adds what the leaf that has just been trained on says.
     pub(crate) fn take_in(&mut self, pass: &LossPass) {
         add(&mut self.counts, pass, self.moe.num_experts);
-        for router in &pass.routers {
+        for (router, entropy) in pass.routers.iter().zip(&mut self.entropies) {
             let stats = router.routed.stats(&pass.program);
-            for (sum, value) in self.sums.iter_mut().zip([stats.entropy, stats.aux_loss, stats.z_loss]) {
-                *sum += value;
-            }
+            *entropy += stats.entropy;
+            self.sums[0] += stats.aux_loss;
+            self.sums[1] += stats.z_loss;
         }
     }
 
@@ -116,20 +133,30 @@ impl Balance {
         }
     }
 
-    /// What the step's counts say.
-    pub(crate) fn report(&self) -> RoutingReport {
+    /// What the step's counts say of each layer with experts (spec MOE-09).
+    pub(crate) fn layers(&self) -> impl Iterator<Item = LayerRouting> {
         let experts = self.moe.num_experts;
-        let load = |counts: &[u64]| {
+        let each = self.layers.iter().zip(self.counts.chunks_exact(experts)).zip(&self.entropies);
+        each.map(move |((&layer, counts), entropy)| {
             let total: u64 = counts.iter().sum();
             let max = counts.iter().max().copied().unwrap_or(0);
-            max as f64 * experts as f64 / total.max(1) as f64
-        };
-        let each = (self.leaves * self.layers.len()).max(1) as f64;
-        let [entropy, aux_loss, z_loss] = self.sums.map(|sum| sum / each);
+            LayerRouting {
+                layer,
+                max_load: max as f64 * experts as f64 / total.max(1) as f64,
+                dead_experts: counts.iter().filter(|&&count| count == 0).count() as u64,
+                entropy: entropy / self.leaves.max(1) as f64,
+            }
+        })
+    }
+
+    /// What they say of all.
+    pub(crate) fn report(&self) -> RoutingReport {
+        let layers = self.layers.len().max(1) as f64;
+        let [aux_loss, z_loss] = self.sums.map(|sum| sum / (self.leaves as f64 * layers).max(1.0));
         RoutingReport {
-            max_load: self.counts.chunks_exact(experts).map(load).fold(0.0, f64::max),
-            dead_experts: self.counts.iter().filter(|&&count| count == 0).count() as u64,
-            entropy,
+            max_load: self.layers().map(|layer| layer.max_load).fold(0.0, f64::max),
+            dead_experts: self.layers().map(|layer| layer.dead_experts).sum(),
+            entropy: self.layers().map(|layer| layer.entropy).sum::<f64>() / layers,
             aux_loss,
             z_loss,
         }
@@ -140,5 +167,31 @@ fn add(counts: &mut [u64], pass: &LossPass, experts: usize) {
     for (router, counts) in pass.routers.iter().zip(counts.chunks_exact_mut(experts)) {
         let leaf = pass.program.output::<u32>(router.routed.counts);
         counts.iter_mut().zip(leaf).for_each(|(sum, &count)| *sum += u64::from(count));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use smolt_arch::settings::Model;
+    use smolt_run::recipe::Document;
+
+    #[test]
+    fn layers_are_told_apart_and_the_totals_are_theirs() {
+        let text = "[model]\nmodel_type = \"smolt\"\nnum_hidden_layers = 3\nhidden_size = 32\nvocab_size = 64\n\
+                    max_position_embeddings = 16\n[model.moe]\nnum_experts = 4\nnum_experts_per_tok = 2\n\
+                    moe_intermediate_size = 16\ndense_layers = [1]";
+        let model: Model = Document::parse("r.toml", text.as_bytes()).unwrap().take("model").unwrap();
+        let model = Transformer::new(model.config().unwrap());
+        let mut balance = Balance::of(&model, 8, 2, Precision::Fp32).unwrap();
+        balance.begin();
+        balance.counts = vec![8, 8, 8, 8, 16, 16, 0, 0];
+        (balance.entropies, balance.sums) = (vec![2.0, 1.0], [8.0, 4.0]);
+        let layers: Vec<LayerRouting> = balance.layers().collect();
+        let first = LayerRouting { layer: 0, max_load: 1.0, dead_experts: 0, entropy: 1.0 };
+        let last = LayerRouting { layer: 2, max_load: 2.0, dead_experts: 2, entropy: 0.5 };
+        assert_eq!(layers, [first, last]);
+        let all = RoutingReport { max_load: 2.0, dead_experts: 2, entropy: 0.75, aux_loss: 2.0, z_loss: 1.0 };
+        assert_eq!(balance.report(), all);
     }
 }

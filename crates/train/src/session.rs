@@ -3,10 +3,12 @@
 use crate::checkpoint::{self, Contents, State};
 use crate::optimizer::{AdamW, Group};
 use crate::recipe::{PrecisionSetting, Recompute, Train};
+use crate::routing::LayerRouting;
 use crate::trainer::{StepReport, Trainer};
 use crate::validate::{Domain, DomainLoss, Validator};
 use serde_json::{Map, Value, json};
 use smolt_arch::ModelConfig;
+use smolt_arch::parameters::Slot;
 use smolt_data::batch::Loader;
 use smolt_data::order::Plan;
 use smolt_data::prefetch::Prefetcher;
@@ -72,7 +74,7 @@ pub struct Start {
     /// Steps done already.
     pub step: u64,
     /// Parameter groups.
-    pub groups: [Group; 2],
+    pub groups: Vec<Group>,
     /// Predicted peak memory, bytes.
     pub predicted_memory: u64,
     /// Precision policy in words (spec MT-07).
@@ -159,7 +161,7 @@ pub fn run(mut recipe: Train, options: Options<'_>, hook: &mut dyn StepHook) -> 
         Some(_) => Loaded::blank(config),
         None => load_model(&recipe, config)?,
     };
-    let optimizer = AdamW::new(recipe.optimizer.clone(), loaded.model.layout());
+    let optimizer = AdamW::new(recipe.optimizer.clone(), &loaded.model);
     let trainer = Trainer::new(options.cpu, loaded.model, loaded.weights, optimizer, policy);
     let validator = (!domains.is_empty()).then(|| {
         let t = &recipe.train;
@@ -181,7 +183,7 @@ pub fn run(mut recipe: Train, options: Options<'_>, hook: &mut dyn StepHook) -> 
         parameters: trainer.model.layout().count(),
         train_steps: recipe.train.train_steps,
         step: trainer.step,
-        groups: trainer.optimizer.table(trainer.model.layout()),
+        groups: trainer.optimizer.table(&trainer.model),
         predicted_memory,
         precision: precision_policy(precision),
         isa: trainer.cpu.isa.to_string(),
@@ -306,6 +308,7 @@ impl Session<'_> {
             ("grad_norm", r.grad_norm),
             ("learning_rate", r.learning_rate),
             ("accuracy", r.accuracy),
+            ("log_z", r.log_z),
             ("log_z_squared", r.z),
             ("tokens_per_second", tokens_per_second),
             ("data_wait_ms", 1e3 * r.data_wait_seconds),
@@ -321,11 +324,18 @@ impl Session<'_> {
                 ("aux_loss", routing.aux_loss),
                 ("z_loss", routing.z_loss),
             ];
-            let map: Map<String, Value> = of.iter().map(|(n, v)| ((*n).to_owned(), (*v).into())).collect();
+            let mut map: Map<String, Value> =
+                of.iter().map(|(n, v)| ((*n).to_owned(), (*v).into())).collect();
+            map.insert("layers".into(), by_layer(self.trainer.routing()));
             line.insert("routing".into(), Value::Object(map));
             scalars.extend(of.iter().map(|(name, value)| (format!("routing/{name}"), *value)));
         }
         if !losses.is_empty() {
+            for (name, slot) in [("embedding_rms", Slot::Embedding), ("head_rms", Slot::Head)] {
+                let Some(rms) = self.trainer.rms(slot) else { continue };
+                line.insert(name.into(), rms.into());
+                scalars.push((format!("train/{name}"), rms));
+            }
             let map: Map<String, Value> =
                 losses.iter().map(|l| (l.name.clone(), l.bits_per_byte.into())).collect();
             line.insert("validation_bits_per_byte".into(), Value::Object(map));
@@ -375,6 +385,18 @@ impl Session<'_> {
     fn event(&mut self, name: &str, detail: Value) -> Result<(), Failure> {
         Ok(write_event(&mut self.events, name, detail)?)
     }
+}
+
+/// How experts were used, one list per figure.
+fn by_layer(layers: impl Iterator<Item = LayerRouting>) -> Value {
+    let layers: Vec<LayerRouting> = layers.collect();
+    let each = |of: fn(&LayerRouting) -> Value| layers.iter().map(of).collect::<Vec<_>>();
+    json!({
+        "layer": each(|l| l.layer.into()),
+        "max_load": each(|l| l.max_load.into()),
+        "dead_experts": each(|l| l.dead_experts.into()),
+        "entropy": each(|l| l.entropy.into()),
+    })
 }
 
 fn every(step: u64, interval: u64) -> bool {

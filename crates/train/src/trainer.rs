@@ -2,15 +2,17 @@
 
 use crate::leaf::LeafTree;
 use crate::optimizer::AdamW;
-use crate::routing::{Balance, RoutingReport};
+use crate::routing::{Balance, LayerRouting, RoutingReport};
 use crate::schedule::Wsd;
 use smolt_arch::memory::Recompute;
+use smolt_arch::parameters::Slot;
 use smolt_data::batch::Batch;
 use smolt_data::prefetch::GlobalBatch;
 use smolt_model::Transformer;
 use smolt_model::transformer::LossPass;
 use smolt_tensor::Cpu;
 use smolt_tensor::gemm::Precision;
+use smolt_tensor::ops::global_norm::sum_squares;
 use smolt_tensor::scratch;
 use smolt_tensor::tape::Run;
 use std::time::Instant;
@@ -22,7 +24,9 @@ pub struct StepReport {
     pub step: u64,
     /// Mean cross-entropy over the global batch's labels, nats.
     pub loss: f64,
-    /// Mean log²Z over the labels (spec STB-01).
+    /// Mean log Z over the labels (spec STB-01).
+    pub log_z: f64,
+    /// Mean log²Z over them.
     pub z: f64,
     /// Share of labels that were the likeliest token.
     pub accuracy: f64,
@@ -147,6 +151,17 @@ impl Trainer {
         self.step * self.shape.global_batch_size as u64
     }
 
+    /// Root mean square of the elements of a parameter, if the model has it: of embeddings for spec STB-02 and STB-04.
+    pub fn rms(&self, slot: Slot) -> Option<f64> {
+        let weights = &self.weights[self.model.range(slot)?];
+        Some((sum_squares(&self.cpu, weights) / weights.len().max(1) as f64).sqrt())
+    }
+
+    /// How experts were used in the last step, layer by layer (spec MOE-09); nothing without experts.
+    pub fn routing(&self) -> impl Iterator<Item = LayerRouting> {
+        self.balance.iter().flat_map(Balance::layers)
+    }
+
     /// Seconds and FLOPs per op since [`Trainer::profile`].
     pub fn times(&self) -> &[smolt_tensor::tape::OpTime] {
         self.pass.program.times()
@@ -171,12 +186,13 @@ impl Trainer {
         // The whole batch's label count scales each leaf's sum, so masks and packing never change
         // the normalisation.
         let scale = 1.0 / label_tokens.max(1) as f32;
-        let (mut nll, mut z, mut correct) = (0.0, 0.0, 0);
+        let (mut nll, mut log_z, mut z, mut correct) = (0.0, 0.0, 0.0, 0);
         self.count_routes(batch);
         for leaf in &batch.leaves {
             self.run_leaf(leaf, scale);
             let totals = self.pass.loss.totals(&self.pass.program);
             nll += totals.nll_sum;
+            log_z += totals.log_z_sum;
             z += totals.z_sum;
             correct += totals.correct;
         }
@@ -198,6 +214,7 @@ impl Trainer {
         Ok(StepReport {
             step,
             loss: nll / labels,
+            log_z: log_z / labels,
             z: z / labels,
             accuracy: correct as f64 / labels,
             grad_norm,

@@ -94,7 +94,7 @@ fn trainer(threads: usize, precision: Precision) -> Trainer {
         z_loss: 1e-3,
         recompute: smolt_train::recipe::Recompute::None,
     };
-    let optimizer = AdamW::new(recipe::defaults().unwrap(), loaded.model.layout());
+    let optimizer = AdamW::new(recipe::defaults().unwrap(), &loaded.model);
     Trainer::new(Cpu::new(threads).unwrap(), loaded.model, loaded.weights, optimizer, policy)
 }
 

@@ -24,7 +24,7 @@ fn the_loss_curve_is_that_of_pytorch() {
     let cpu = Cpu::new(1).unwrap();
     let mut loaded = Loaded::load(&golden("curve")).unwrap();
     let mut pass = loaded.model.loss_pass(ROWS * LENGTH, Precision::Fp32, 0.0, true);
-    let mut optimizer = AdamW::new(recipe::defaults().unwrap(), loaded.model.layout());
+    let mut optimizer = AdamW::new(recipe::defaults().unwrap(), &loaded.model);
     let mut grads = vec![0.0; loaded.weights.len()];
     let mut worst = (0.0, 0);
     for (s, batch) in text.chunks_exact(ROWS * (LENGTH + 1)).take(lr.len()).enumerate() {

@@ -25,7 +25,7 @@ fn ten_steps_are_those_of_pytorch() {
             let cpu = Cpu::with_isa(isa, 2);
             let mut loaded = Loaded::load(&golden(family)).unwrap();
             let mut pass = loaded.model.loss_pass(2 * LENGTH, Precision::Fp32, 0.0, true);
-            let mut optimizer = AdamW::new(recipe::defaults().unwrap(), loaded.model.layout());
+            let mut optimizer = AdamW::new(recipe::defaults().unwrap(), &loaded.model);
             let mut grads = vec![0.0; loaded.weights.len()];
             for (s, batch) in batches.chunks_exact(2 * (LENGTH + 1)).enumerate() {
                 let mut rows = Rows::default();

@@ -34,9 +34,20 @@ pub(super) enum Past {
     Cached(Var),
 }
 
+/// Attention of one layer, as recorded.
+#[derive(Clone, Copy)]
+pub(super) struct Attended {
+    /// `[n, h·v]`
+    pub(super) out: Var,
+    /// Queries, keys and values, as scores are made of them.
+    pub(super) qkv: Var,
+    /// How scores are made.
+    pub(super) layer: Attention,
+}
+
 impl Transformer {
     /// h `[n, d]` → `[n, h·v]`.
-    pub(super) fn attention(&self, t: &mut Tape, l: usize, h_nd: Var, rows: Rows) -> Var {
+    pub(super) fn attention(&self, t: &mut Tape, l: usize, h_nd: Var, rows: Rows) -> Attended {
         match &self.config.latent {
             None => self.grouped_attention(t, l, h_nd, rows),
             Some(latent) => self.latent_attention(t, l, h_nd, latent, rows),
@@ -44,7 +55,7 @@ impl Transformer {
     }
 
     /// ATT-01: heads of queries in groups that share keys and values.
-    fn grouped_attention(&self, t: &mut Tape, l: usize, h_nd: Var, rows: Rows) -> Var {
+    fn grouped_attention(&self, t: &mut Tape, l: usize, h_nd: Var, rows: Rows) -> Attended {
         let (c, act) = (&self.config, t.activation);
         let shape = Shape::new(c.num_attention_heads, c.num_key_value_heads, c.head_dim);
         let w = (self.part(l, Part::Qkv), self.maybe(l, Part::QkvBias));
@@ -71,7 +82,7 @@ impl Transformer {
 
     /// ATT-04: keys and values from one latent per token, and a rotary key that all heads share. Where a cache holds what
     /// came before, it holds latents, and what makes keys and values of them goes to the queries and the outputs instead.
-    fn latent_attention(&self, t: &mut Tape, l: usize, h_nd: Var, latent: &Latent, rows: Rows) -> Var {
+    fn latent_attention(&self, t: &mut Tape, l: usize, h_nd: Var, latent: &Latent, rows: Rows) -> Attended {
         let (c, act, rank) = (&self.config, t.activation, latent.kv_lora_rank);
         let heads = Latents {
             heads: c.num_attention_heads,
@@ -109,7 +120,7 @@ impl Transformer {
                 let qkv = t.join_columns(qk, kv_nr);
                 let shape = Shape { value_dim: rank, ..Shape::new(heads.heads, 1, rank + heads.rope) };
                 let averaged = self.attend(t, l, qkv, shape, rows);
-                t.absorbed_values(averaged, up, heads)
+                Attended { out: t.absorbed_values(averaged.out, up, heads), ..averaged }
             }
         }
     }
@@ -137,12 +148,13 @@ impl Transformer {
     }
 
     /// Scores, softmax, average of values.
-    fn attend(&self, t: &mut Tape, l: usize, qkv: Var, shape: Shape, rows: Rows) -> Var {
+    fn attend(&self, t: &mut Tape, l: usize, qkv: Var, shape: Shape, rows: Rows) -> Attended {
         let layer = self.scores_of(l, shape);
-        match rows.past {
+        let out = match rows.past {
             Past::Packed(segments) => t.attention(qkv, segments, &layer),
             Past::Cached(slots) => t.cached_attention(qkv, slots, rows.positions, l, &layer),
-        }
+        };
+        Attended { out, qkv, layer }
     }
 
     fn scores_of(&self, l: usize, shape: Shape) -> Attention {

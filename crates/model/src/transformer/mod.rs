@@ -7,10 +7,12 @@
 mod attention;
 mod mlp;
 mod passes;
+mod probe;
 
 pub use passes::{DecodePass, LossPass, Router};
+pub use probe::{Block, ProbePass};
 
-use attention::Rows;
+use attention::{Attended, Rows};
 use smolt_arch::ModelConfig;
 use smolt_arch::config::{PositionEmbedding, RopeScaling, RopeType};
 use smolt_arch::memory::Recompute;
@@ -43,8 +45,7 @@ impl Transformer {
             .map(|group| {
                 let tensors: Vec<_> =
                     group.tensors.iter().map(|p| (p.name.clone(), p.shape.clone())).collect();
-                // STB-02: no weight decay on embeddings (and on an output head tied to them), norms and biases.
-                (group.slot, layout.add(group.role().decays(), &tensors))
+                (group.slot, layout.add(&tensors))
             })
             .collect();
         let positions = match config.position_embedding {
@@ -82,7 +83,12 @@ impl Transformer {
 
     /// Where a part of a block lies in the flat buffers, if this configuration has it.
     pub fn range_of(&self, layer: usize, part: Part) -> Option<Range<usize>> {
-        self.maybe(layer, part).map(|id| self.layout.range(id))
+        self.range(Slot::Layer(layer, part))
+    }
+
+    /// Where a parameter lies in the flat buffers, if this configuration has it.
+    pub fn range(&self, slot: Slot) -> Option<Range<usize>> {
+        self.params.get(&slot).map(|&id| self.layout.range(id))
     }
 
     /// A cache for `slots` sequences of up to `capacity` tokens.
@@ -112,7 +118,7 @@ impl Transformer {
     }
 
     /// Records the decoder up to the final norm: tokens `[n]` → `[n, d]`.
-    fn decoder(&self, t: &mut Tape, rows: Rows, recompute: Recompute, routers: &mut Vec<Router>) -> Var {
+    fn decoder(&self, t: &mut Tape, rows: Rows, recompute: Recompute, marks: &mut Marks) -> Var {
         let mut x_nd = self.embed(t, rows);
         let mut branch_nd = None;
         for l in 0..self.config.num_hidden_layers {
@@ -125,7 +131,7 @@ impl Transformer {
                 // The stream alone is kept, not the two terms of it that the norm would add.
                 x_nd = t.add(x_nd, branch_nd);
             }
-            let mut block = |t: &mut Tape| self.block(t, l, (x_nd, branch_nd), rows, recompute, routers);
+            let mut block = |t: &mut Tape| self.block(t, l, (x_nd, branch_nd), rows, recompute, marks);
             let (stream_nd, mlp_nd) = match recompute {
                 Recompute::Block => t.recompute(block),
                 _ => block(t),
@@ -133,7 +139,9 @@ impl Transformer {
             (x_nd, branch_nd) = (stream_nd, Some(mlp_nd));
         }
         let norm = (self.param(Slot::Norm), self.params.get(&Slot::NormBias).copied());
-        self.join(t, x_nd, branch_nd, Some(norm), false).1
+        let (x_nd, h_nd) = self.join(t, x_nd, branch_nd, Some(norm), false);
+        marks.streams.push(x_nd);
+        h_nd
     }
 
     fn embed(&self, t: &mut Tape, rows: Rows) -> Var {
@@ -154,7 +162,7 @@ impl Transformer {
         (x_nd, branch_nd): (Var, Option<Var>),
         rows: Rows,
         recompute: Recompute,
-        routers: &mut Vec<Router>,
+        marks: &mut Marks,
     ) -> (Var, Var) {
         // With `attention`, what is kept of a block is the stream and what its MLP's activation reads.
         let cheap_again = recompute == Recompute::Attention;
@@ -163,15 +171,18 @@ impl Transformer {
             let (x_nd, h_nd) = self.join(t, x_nd, branch_nd, norm, false);
             (x_nd, self.attention(t, l, h_nd, rows))
         };
-        let (x_nd, attn) = if cheap_again { t.recompute(attend) } else { attend(t) };
+        let (before_nd, attended) = if cheap_again { t.recompute(attend) } else { attend(t) };
         let (output, bias) = (self.part(l, Part::Output), self.maybe(l, Part::OutputBias));
-        let attn_nd = project(t, attn, (output, bias), self.config.hidden_size, DType::F32);
+        let attn_nd = project(t, attended.out, (output, bias), self.config.hidden_size, DType::F32);
         let attn_nd =
             self.behind(t, attn_nd, self.norm_of(l, Part::PostAttentionNorm, Part::PostAttentionNormBias));
         let norm = self.norm_of(l, Part::MlpNorm, Part::MlpNormBias);
-        let (x_nd, h_nd) = self.join(t, x_nd, Some(attn_nd), norm, cheap_again);
-        let mlp_nd = self.mlp(t, l, h_nd, rows, cheap_again, routers);
-        (x_nd, self.behind(t, mlp_nd, self.norm_of(l, Part::PostMlpNorm, Part::PostMlpNormBias)))
+        let (x_nd, h_nd) = self.join(t, before_nd, Some(attn_nd), norm, cheap_again);
+        let mlp_nd = self.mlp(t, l, h_nd, rows, cheap_again, &mut marks.routers);
+        let mlp_nd = self.behind(t, mlp_nd, self.norm_of(l, Part::PostMlpNorm, Part::PostMlpNormBias));
+        marks.streams.push(before_nd);
+        marks.branches.push(Branches { attended, attn_nd, mlp_nd });
+        (x_nd, mlp_nd)
     }
 
     /// Weight and bias of a norm, if this configuration has it there.
@@ -229,6 +240,26 @@ impl Transformer {
             None => branch_nd,
         }
     }
+}
+
+/// What recording leaves of a decoder for those who read values of it after a run.
+#[derive(Default)]
+struct Marks {
+    /// One per layer with experts, in order.
+    routers: Vec<Router>,
+    /// `[n, d]` the residual stream before each block, and behind the last.
+    streams: Vec<Var>,
+    /// One per block.
+    branches: Vec<Branches>,
+}
+
+/// What a block adds to the residual stream.
+struct Branches {
+    attended: Attended,
+    /// `[n, d]`
+    attn_nd: Var,
+    /// `[n, d]`
+    mlp_nd: Var,
 }
 
 /// x·wᵀ, and a bias where there is one.

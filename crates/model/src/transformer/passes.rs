@@ -1,7 +1,7 @@
 //! Compiled passes: one that ends in a loss, with or without gradients, and one that decodes from a cache.
 
-use super::Transformer;
 use super::attention::{Past, Rows};
+use super::{Marks, Transformer};
 use smolt_arch::memory::Recompute;
 use smolt_arch::parameters::Slot;
 use smolt_tensor::gemm::Precision;
@@ -57,10 +57,42 @@ pub struct DecodePass {
     pub slots: Var,
     /// `[n]` position of each row in its sequence.
     pub positions: Var,
-    /// `[n, d]` outputs of the final norm.
-    hidden: Var,
-    dtype: DType,
+    hidden: Hidden,
     precision: Precision,
+}
+
+/// Outputs of the final norm, `[n, d]`, kept.
+#[derive(Clone, Copy)]
+pub(super) struct Hidden {
+    var: Var,
+    dtype: DType,
+}
+
+impl Hidden {
+    /// Keeps what a recorded decoder puts out.
+    pub(super) fn kept(t: &mut Tape, var: Var) -> Hidden {
+        t.keep(var);
+        Hidden { var, dtype: t.info(var).dtype }
+    }
+
+    /// Logits of `rows` of the last run of `program`: out `[rows, vocab]`.
+    pub(super) fn logits(
+        self,
+        (cpu, precision): (&Cpu, Precision),
+        program: &Program,
+        (model, weights): (&Transformer, &[f32]),
+        rows: &[u32],
+        out: &mut [f32],
+    ) {
+        let (d, w) = (model.config.hidden_size, &weights[model.layout.range(model.head())]);
+        with_elem!(self.dtype, E => scratch::with(rows.len() * d, |h: &mut [E]| {
+            select_rows::forward(cpu, program.output::<E>(self.var), d, rows, h);
+            linear::forward(cpu, precision, h, w, d, out);
+        }));
+        if let Some(cap) = model.config.final_logit_softcapping {
+            softcap::forward(cpu, cap as f32, out);
+        }
+    }
 }
 
 impl Transformer {
@@ -94,11 +126,12 @@ impl Transformer {
         let (segments, positions) = (t.input_indices(n), t.input_indices(n));
         let (scale, share) = (t.input_scalars(1), t.input_scalars(1));
         let rows = Rows { tokens, positions, past: Past::Packed(segments), share: Some(share) };
-        let mut routers = Vec::new();
-        let h_nd = self.decoder(t, rows, recompute, &mut routers);
+        let mut marks = Marks::default();
+        let h_nd = self.decoder(t, rows, recompute, &mut marks);
         let cap = self.config.final_logit_softcapping.map(|cap| cap as f32);
         let loss = t.linear_cross_entropy(h_nd, self.head(), labels, scale, z_loss, cap);
         let program = tape.compile(training);
+        let routers = marks.routers;
         LossPass { program, tokens, labels, segments, positions, scale, share, loss, routers }
     }
 
@@ -108,10 +141,9 @@ impl Transformer {
         let t = &mut tape;
         let (tokens, slots, positions) = (t.input_indices(n), t.input_indices(n), t.input_indices(n));
         let rows = Rows { tokens, positions, past: Past::Cached(slots), share: None };
-        let hidden = self.decoder(t, rows, Recompute::None, &mut Vec::new());
-        t.keep(hidden);
-        let dtype = t.info(hidden).dtype;
-        DecodePass { program: tape.compile(false), tokens, slots, positions, hidden, dtype, precision }
+        let h_nd = self.decoder(t, rows, Recompute::None, &mut Marks::default());
+        let hidden = Hidden::kept(t, h_nd);
+        DecodePass { program: tape.compile(false), tokens, slots, positions, hidden, precision }
     }
 
     /// The output head: `[vocab, d]`.
@@ -126,14 +158,7 @@ impl DecodePass {
     /// # Panics
     /// When out has another shape or a row is none of the pass (a caller bug).
     pub fn logits(&self, cpu: &Cpu, model: &Transformer, weights: &[f32], rows: &[u32], out: &mut [f32]) {
-        let (d, w) = (model.config.hidden_size, &weights[model.layout.range(model.head())]);
-        with_elem!(self.dtype, E => scratch::with(rows.len() * d, |h: &mut [E]| {
-            select_rows::forward(cpu, self.program.output::<E>(self.hidden), d, rows, h);
-            linear::forward(cpu, self.precision, h, w, d, out);
-        }));
-        if let Some(cap) = model.config.final_logit_softcapping {
-            softcap::forward(cpu, cap as f32, out);
-        }
+        self.hidden.logits((cpu, self.precision), &self.program, (model, weights), rows, out);
     }
 
     /// What rows of the last run say of tokens: out `[queries]`. Rows must not decrease; their answers do not depend on
@@ -151,8 +176,8 @@ impl DecodePass {
     ) {
         let softcap = model.config.final_logit_softcapping.map(|cap| cap as f32);
         let (d, w) = (model.config.hidden_size, &weights[model.layout.range(model.head())]);
-        with_elem!(self.dtype, E => {
-            let h = self.program.output::<E>(self.hidden);
+        with_elem!(self.hidden.dtype, E => {
+            let h = self.program.output::<E>(self.hidden.var);
             linear_log_probs::forward(cpu, self.precision, Args { h, d, w, softcap, queries }, out);
         });
     }

@@ -22,8 +22,6 @@ pub struct View {
     pub shape: Vec<usize>,
     /// Elements in the flat buffer.
     pub range: Range<usize>,
-    /// Whether weight decay applies.
-    pub decay: bool,
 }
 
 /// The map of the flat buffers.
@@ -67,13 +65,13 @@ pub struct LayoutBuilder(Layout);
 
 impl LayoutBuilder {
     /// Adds one engine parameter made of checkpoint tensors that lie contiguously in it.
-    pub fn add(&mut self, decay: bool, tensors: &[(String, Vec<usize>)]) -> ParamId {
+    pub fn add(&mut self, tensors: &[(String, Vec<usize>)]) -> ParamId {
         let layout = &mut self.0;
         let start = layout.len;
         let mut at = start;
         for (name, shape) in tensors {
             let len: usize = shape.iter().product();
-            layout.views.push(View { name: name.clone(), shape: shape.clone(), range: at..at + len, decay });
+            layout.views.push(View { name: name.clone(), shape: shape.clone(), range: at..at + len });
             at += len;
         }
         layout.params.push(start..at);

@@ -41,7 +41,7 @@ struct Pass {
 
 fn weights() -> Weights {
     let mut layout = LayoutBuilder::default();
-    let mut add = |rows: usize, cols: usize| layout.add(true, &[(String::new(), vec![rows, cols])]);
+    let mut add = |rows: usize, cols: usize| layout.add(&[(String::new(), vec![rows, cols])]);
     let (embedding, norm, sinks) = (add(VOCAB, WIDTH), add(1, WIDTH), add(1, SHAPE.heads));
     let qkv = (SHAPE.heads + 2 * SHAPE.kv_heads) * SHAPE.head_dim;
     let shapes = [(1, WIDTH), (qkv, WIDTH), (WIDTH, WIDTH), (1, WIDTH), (2 * 48, WIDTH), (WIDTH, 48)];

@@ -20,7 +20,7 @@ const SHAPE: Shape = Shape::new(2, 1, 8);
 
 /// Records the decoder; returns its inputs (tokens, labels, segments, positions, scale) and its loss.
 fn record(t: &mut Tape, layout: &mut LayoutBuilder) -> ([Var; 5], Loss) {
-    let mut add = |rows: usize, cols: usize| layout.add(true, &[(String::new(), vec![rows, cols])]);
+    let mut add = |rows: usize, cols: usize| layout.add(&[(String::new(), vec![rows, cols])]);
     let [tokens, labels, segments, positions] = [(); 4].map(|()| t.input_indices(ROWS));
     let scale = t.input_scalars(1);
     let (embedding, places) = (add(VOCAB, WIDTH), add(ROWS, WIDTH));

@@ -104,7 +104,7 @@ fn trained(loader: &Loader, micro_batch_size: usize) -> (Vec<StepReport>, Vec<f3
         recompute: Recompute::None,
         z_loss: 1e-3,
     };
-    let optimizer = AdamW::new(recipe::defaults().unwrap(), loaded.model.layout());
+    let optimizer = AdamW::new(recipe::defaults().unwrap(), &loaded.model);
     let mut trainer = Trainer::new(Cpu::new(2).unwrap(), loaded.model, loaded.weights, optimizer, policy);
     let mut batch = trainer.global_batch();
     let mut step = || {

@@ -22,7 +22,7 @@ fn trained(world: &World, isa: Isa, threads: usize, precision: Precision) -> (Ve
         z_loss: 1e-3,
         recompute: smolt_train::recipe::Recompute::None,
     };
-    let optimizer = AdamW::new(recipe::defaults().unwrap(), loaded.model.layout());
+    let optimizer = AdamW::new(recipe::defaults().unwrap(), &loaded.model);
     let cpu = Cpu::with_isa(isa, threads);
     let mut trainer = Trainer::new(cpu, loaded.model, loaded.weights, optimizer, policy);
     let mut reports = Vec::new();

@@ -58,7 +58,7 @@ impl Step {
         let Loaded { model, weights } = Loaded::fresh(config, 0);
         let pass = model.training_pass(batch.tokens(), precision, 0.0, recompute);
         let settings: Optimizer = smolt_run::recipe::defaults()?;
-        let optimizer = AdamW::new(settings, model.layout());
+        let optimizer = AdamW::new(settings, &model);
         let grads = zeros(weights.len());
         let mut step = Step { cpu, model, pass, weights, grads, optimizer, steps: 0, batch };
         step.fill();

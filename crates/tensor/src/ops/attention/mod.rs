@@ -30,9 +30,11 @@ mod oracle;
 #[cfg(test)]
 mod tests;
 mod tile;
+mod weights;
 
 pub use cached::{PADDING, append, cached};
 pub use layer::{Attention, Scores, Shape, Window, alibi_slope, flops};
+pub use weights::{Weight, weights};
 
 use crate::Cpu;
 use crate::order::{ATTENTION_STRIPS, MOST_STRIPS};

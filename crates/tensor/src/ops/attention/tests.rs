@@ -537,9 +537,9 @@ fn the_tape_decodes_what_it_attends_to() {
     ] {
         let width = layer.shape.qkv_width();
         let mut layout = LayoutBuilder::default();
-        let sinks = layout.add(false, &[("sinks".into(), vec![4])]);
+        let sinks = layout.add(&[("sinks".into(), vec![4])]);
         let layer = Attention { sinks: Some(sinks), ..layer };
-        let table = layout.add(false, &[("table".into(), vec![n, width])]);
+        let table = layout.add(&[("table".into(), vec![n, width])]);
         let layout = layout.build();
         let mut t = Tape::new(Precision::Fp32);
         let [tokens, segments, slots, positions] = [(); 4].map(|()| t.input_indices(n));

@@ -32,7 +32,7 @@ struct Weights {
 
 fn weights() -> Weights {
     let mut layout = LayoutBuilder::default();
-    let mut add = |rows: usize, cols: usize| layout.add(true, &[(String::new(), vec![rows, cols])]);
+    let mut add = |rows: usize, cols: usize| layout.add(&[(String::new(), vec![rows, cols])]);
     let embedding = add(VOCAB, WIDTH);
     let (q, kv_a) = (add(SHAPE.q_width(), WIDTH), add(RANK + SHAPE.rope, WIDTH));
     let (norm, kv_b) = (add(1, RANK), add(SHAPE.kv_up_width(), RANK));

@@ -50,6 +50,8 @@ pub struct Args<'a, E> {
 pub struct Totals {
     /// Σ nll, without the z-loss.
     pub nll_sum: f64,
+    /// Σ log Z (STB-01).
+    pub log_z_sum: f64,
     /// Σ log² Z, not multiplied by `z_loss`.
     pub z_sum: f64,
     /// Rows with a label.
@@ -132,6 +134,7 @@ impl Totals {
             if label != NO_LABEL {
                 *nll = row[0] as f32;
                 self.nll_sum += row[0];
+                self.log_z_sum += row[1];
                 self.z_sum += row[1] * row[1];
                 self.label_tokens += 1;
                 self.correct += u64::from(row[2] != 0.0);

@@ -19,17 +19,17 @@ struct LinearCrossEntropy {
 pub struct Loss {
     /// Negative log-likelihood per row, 0 where the row has no label: `[n]` fp32.
     pub per_token: Var,
-    /// Sums over the rows: nll, log²Z, labels, correct: `[4]` fp64 (see [`Loss::totals`]).
+    /// Sums over the rows: nll, log Z, log²Z, labels, correct: `[5]` fp64 (see [`Loss::totals`]).
     pub totals: Var,
 }
 
 impl Loss {
     /// The sums of the last run of `program`.
     pub fn totals(&self, program: &crate::tape::Program) -> Totals {
-        let [nll_sum, z_sum, label_tokens, correct] = *program.output::<f64>(self.totals) else {
-            unreachable!("totals has four elements")
+        let [nll_sum, log_z_sum, z_sum, label_tokens, correct] = *program.output::<f64>(self.totals) else {
+            unreachable!("totals has five elements")
         };
-        Totals { nll_sum, z_sum, label_tokens: label_tokens as u64, correct: correct as u64 }
+        Totals { nll_sum, log_z_sum, z_sum, label_tokens: label_tokens as u64, correct: correct as u64 }
     }
 }
 
@@ -47,7 +47,7 @@ impl Tape {
     ) -> Loss {
         let out = Loss {
             per_token: self.computed(self.info(h).rows, 1, DType::F32),
-            totals: self.computed(4, 1, DType::F64),
+            totals: self.computed(5, 1, DType::F64),
         };
         self.keep(out.per_token);
         self.keep(out.totals);
@@ -110,7 +110,8 @@ impl Node for LinearCrossEntropy {
 
 impl LinearCrossEntropy {
     fn report(&self, f: &Frame<'_>, totals: &Totals) {
-        let sums = [totals.nll_sum, totals.z_sum, totals.label_tokens as f64, totals.correct as f64];
+        let Totals { nll_sum, log_z_sum, z_sum, label_tokens, correct } = *totals;
+        let sums = [nll_sum, log_z_sum, z_sum, label_tokens as f64, correct as f64];
         f.write::<f64>(self.out.totals).copy_from_slice(&sums);
     }
 }

@@ -5,6 +5,7 @@ use super::NO_LABEL;
 pub(super) struct Output {
     pub(super) per_token: Vec<f64>,
     pub(super) nll_sum: f64,
+    pub(super) log_z_sum: f64,
     pub(super) z_sum: f64,
     pub(super) correct: u64,
     pub(super) dh: Vec<f64>,
@@ -21,7 +22,8 @@ impl Output {
 pub(super) fn run(h: &[f64], w: &[f64], labels: &[u32], scale: f64, z_loss: f64, cap: Option<f64>) -> Output {
     let d = h.len() / labels.len();
     let (mut dh, mut dw) = (vec![0.0; h.len()], vec![0.0; w.len()]);
-    let (mut per_token, mut nll_sum, mut z_sum, mut correct) = (vec![0.0; labels.len()], 0.0, 0.0, 0);
+    let (mut per_token, mut nll_sum, mut correct) = (vec![0.0; labels.len()], 0.0, 0);
+    let (mut log_z_sum, mut z_sum) = (0.0, 0.0);
     for (r, &label) in labels.iter().enumerate().filter(|(_, label)| **label != NO_LABEL) {
         let row = &h[r * d..(r + 1) * d];
         let capped = |logit: f64| cap.map_or(logit, |cap| cap * (logit / cap).tanh());
@@ -31,6 +33,7 @@ pub(super) fn run(h: &[f64], w: &[f64], labels: &[u32], scale: f64, z_loss: f64,
         let log_z = max + logits.iter().map(|l| (l - max).exp()).sum::<f64>().ln();
         per_token[r] = log_z - logits[label as usize];
         nll_sum += per_token[r];
+        log_z_sum += log_z;
         z_sum += log_z * log_z;
         correct += u64::from(logits.iter().position(|l| *l == max) == Some(label as usize));
         for (v, logit) in logits.iter().enumerate() {
@@ -44,5 +47,5 @@ pub(super) fn run(h: &[f64], w: &[f64], labels: &[u32], scale: f64, z_loss: f64,
             }
         }
     }
-    Output { per_token, nll_sum, z_sum, correct, dh, dw }
+    Output { per_token, nll_sum, log_z_sum, z_sum, correct, dh, dw }
 }

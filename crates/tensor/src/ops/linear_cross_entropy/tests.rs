@@ -23,7 +23,7 @@ fn oracle_gradient_is_the_slope() {
 }
 
 fn flat(totals: &Totals) -> Vec<f64> {
-    vec![totals.nll_sum, totals.z_sum, totals.label_tokens as f64, totals.correct as f64]
+    vec![totals.nll_sum, totals.log_z_sum, totals.z_sum, totals.label_tokens as f64, totals.correct as f64]
 }
 
 fn compare<E: Elem>(
@@ -42,7 +42,7 @@ fn compare<E: Elem>(
         want.dw.iter_mut().zip(&held).for_each(|(dw, held)| *dw += f64::from(*held));
     }
     let count = labels.iter().filter(|l| **l != NO_LABEL).count() as f64;
-    let sums = vec![want.nll_sum, want.z_sum, count, want.correct as f64];
+    let sums = vec![want.nll_sum, want.log_z_sum, want.z_sum, count, want.correct as f64];
     let rough = if precision == Precision::Bf16 { 1.0 / 128.0 } else { 2e-5 };
     on_every_cpu(
         |cpu| {

@@ -30,7 +30,7 @@ struct Weights {
 
 fn weights() -> Weights {
     let mut layout = LayoutBuilder::default();
-    let mut add = |shape: &[usize]| layout.add(true, &[(String::new(), shape.to_vec())]);
+    let mut add = |shape: &[usize]| layout.add(&[(String::new(), shape.to_vec())]);
     let (embedding, norm) = (add(&[VOCAB, WIDTH]), add(&[WIDTH]));
     let mut layer = |_| {
         [

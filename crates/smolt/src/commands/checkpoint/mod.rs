@@ -1,4 +1,6 @@
-//! `smolt checkpoint list|verify`
+//! `smolt checkpoint list|verify|probe`
+
+mod probe;
 
 use crate::{Outcome, output};
 use clap::Subcommand;
@@ -14,6 +16,8 @@ pub(crate) enum Action {
     List(Args),
     /// Compare every file with its checksum; exit code 1 if one is damaged
     Verify(Args),
+    /// Look inside a model as it reads texts: sizes of its values, where attention goes, what experts serve
+    Probe(probe::Args),
 }
 
 #[derive(clap::Args)]
@@ -29,6 +33,7 @@ pub(crate) fn run(action: Action) -> Outcome {
     let (args, verify) = match action {
         Action::List(args) => (args, false),
         Action::Verify(args) => (args, true),
+        Action::Probe(args) => return probe::run(&args),
     };
     let found = checkpoint::list(&args.run).map_err(|e| Failure::bad_input(e.to_string()))?;
     if found.is_empty() {
