@@ -151,7 +151,7 @@ fn f1(text: &str, answer: &str) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::task::Task;
+    use crate::task::{FewShot, Task};
 
     fn judge(table: &str) -> Judge {
         let text = format!(
@@ -220,8 +220,8 @@ mod tests {
         let task = crate::task::builtin("math_cot", &[]).unwrap();
         let rows = task.few_shot.rows().unwrap().unwrap();
         assert!(rows.len() == 4 && rows[3]["problem"].as_str().unwrap().starts_with("If the system"));
-        let sets = ["few_shot.examples='{}\n[1]'".to_owned()];
-        let said = crate::task::builtin("gsm8k", &sets).unwrap_err().to_string();
+        let own = FewShot { examples: Some("{}\n[1]".into()), ..task.few_shot };
+        let said = own.rows().unwrap_err();
         assert!(said.contains("`few_shot.examples`, line 2: not a row in JSON"), "{said}");
     }
 
