@@ -76,7 +76,9 @@ fn a_path_that_is_asked_for_is_taken() {
 
 #[test]
 fn every_op_and_product_of_a_step_has_its_figures() {
-    let ops = bench("ops", "portable", &["--steps", "1", "--documents", "8"]);
+    let ops = bench("ops", "portable", &["--steps", "1", "--documents", "8", "--profile"]);
+    let each = ops["each"].as_array().unwrap();
+    assert!(each.iter().any(|op| op["op"] == "0 embedding"), "{each:?}");
     let names: Vec<&str> =
         ops["ops"].as_array().unwrap().iter().map(|op| op["op"].as_str().unwrap()).collect();
     for name in [
@@ -92,7 +94,8 @@ fn every_op_and_product_of_a_step_has_its_figures() {
         assert!(names.contains(&name), "{name} is missing: {names:?}");
     }
     assert!(ops["documents"]["ratio"].as_f64().unwrap() > 0.0 && ops["tokens_per_s"].as_f64().unwrap() > 0.0);
-    let gemm = bench("gemm", "portable", &["--time", "1", "--dtype", "fp32"]);
+    let gemm = bench("gemm", "portable", &["--time", "1", "--dtype", "fp32", "--profile"]);
+    assert!(gemm["products"][0]["memory_fraction"].as_f64().unwrap() > 0.0);
     assert_eq!(gemm["products"].as_array().unwrap().len(), 5 * 3);
     let profile = bench("train", "portable", &["--steps", "1", "--warmup", "0", "--profile"]);
     assert!(profile["ops"].as_array().unwrap().len() > names.len(), "with what is outside of ops");

@@ -6,6 +6,7 @@ use crate::{Outcome, output};
 use serde_json::json;
 use smolt_arch::ModelConfig;
 use smolt_tensor::Cpu;
+use smolt_tensor::bandwidth;
 use smolt_tensor::gemm::bench::{Layout, peak_gflops, shortest};
 use smolt_tensor::order::loss_rows;
 use std::process::ExitCode;
@@ -21,6 +22,9 @@ pub(crate) struct Args {
     /// Milliseconds per product
     #[arg(long, default_value_t = 300)]
     time: u64,
+    /// What of the memory's bandwidth a product would take if its operands came from memory, too
+    #[arg(long)]
+    profile: bool,
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
@@ -79,18 +83,38 @@ pub(super) fn run(args: Args) -> Outcome {
     for dtype in dtypes {
         all.extend(measure(&cpu, dtype, products(&config, args.shape.tokens()), time));
     }
+    // Before the memory is measured, which takes some.
+    let peak_rss = smolt_run::resources::peak_rss_bytes().unwrap_or(0);
+    let memory_gbs = args.profile.then(|| bandwidth::memory_gbs(&cpu));
     if args.json {
-        output::line(json!({
+        let mut result = json!({
             "peer": concat!("smolt ", env!("CARGO_PKG_VERSION")),
             "isa": cpu.isa.to_string(),
             "threads": cpu.pool.threads(),
-            "peak_rss_mib": smolt_run::resources::peak_rss_bytes().unwrap_or(0) >> 20,
-            "products": all.iter().map(to_json).collect::<Vec<_>>(),
-        }));
+            "peak_rss_mib": peak_rss >> 20,
+            "products": all.iter().map(|f| to_json(f, memory_gbs)).collect::<Vec<_>>(),
+        });
+        if let Some(gbs) = memory_gbs {
+            result["memory_gb_per_s"] = json!(rounded(gbs, 1));
+        }
+        output::line(result);
     } else {
-        print(&cpu, &all);
+        print(&cpu, &all, memory_gbs);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+impl Figures {
+    /// 10⁹ bytes per second, each operand and the result once. Weights and their gradients are fp32.
+    fn gbs(&self) -> f64 {
+        let (m, n, k) = self.product.dims;
+        let stored = if self.dtype == Dtype::Bf16 { 2 } else { 4 };
+        let bytes = match self.product.layout {
+            Layout::Forward | Layout::BackwardInput => (m * k + m * n) * stored + k * n * 4,
+            Layout::BackwardWeight => (m * k + k * n) * stored + m * n * 4,
+        };
+        bytes as f64 / self.time.as_secs_f64() / 1e9
+    }
 }
 
 fn measure(cpu: &Cpu, dtype: Dtype, products: Vec<Product>, time: Duration) -> Vec<Figures> {
@@ -107,9 +131,9 @@ fn measure(cpu: &Cpu, dtype: Dtype, products: Vec<Product>, time: Duration) -> V
     products.into_iter().zip(times).map(figures).collect()
 }
 
-fn to_json(f: &Figures) -> serde_json::Value {
+fn to_json(f: &Figures, memory_gbs: Option<f64>) -> serde_json::Value {
     let (m, n, k) = f.product.dims;
-    json!({
+    let mut json = json!({
         "layer": f.product.layer,
         "direction": f.product.direction,
         "dtype": f.dtype.name(),
@@ -118,13 +142,18 @@ fn to_json(f: &Figures) -> serde_json::Value {
         "gflops": rounded(f.gflops, 1),
         "peak_gflops": rounded(f.peak_gflops, 1),
         "peak_fraction": rounded(f.gflops / f.peak_gflops, 3),
-    })
+    });
+    if let Some(memory_gbs) = memory_gbs {
+        json["gb_per_s"] = json!(rounded(f.gbs(), 1));
+        json["memory_fraction"] = json!(rounded(f.gbs() / memory_gbs, 3));
+    }
+    json
 }
 
-fn print(cpu: &Cpu, all: &[Figures]) {
+fn print(cpu: &Cpu, all: &[Figures], memory_gbs: Option<f64>) {
     let row = |f: &Figures| {
         let (m, n, k) = f.product.dims;
-        vec![
+        let mut cells = vec![
             f.product.layer.to_string(),
             f.product.direction.to_string(),
             format!("{m} {n} {k}"),
@@ -133,9 +162,16 @@ fn print(cpu: &Cpu, all: &[Figures]) {
             format!("{:.1}", f.gflops),
             format!("{:.1}", f.peak_gflops),
             format!("{:.0} %", 100.0 * f.gflops / f.peak_gflops),
-        ]
+        ];
+        if let Some(memory_gbs) = memory_gbs {
+            cells.extend([format!("{:.1}", f.gbs()), format!("{:.0} %", 100.0 * f.gbs() / memory_gbs)]);
+        }
+        cells
     };
-    let header = ["layer", "product", "m n k", "dtype", "ms", "GFLOP/s", "peak", "of peak"];
+    let mut header = vec!["layer", "product", "m n k", "dtype", "ms", "GFLOP/s", "peak", "of peak"];
+    if memory_gbs.is_some() {
+        header.extend(["GB/s", "of memory"]);
+    }
     output::line(format_args!("{} on {} thread(s)", cpu.isa, cpu.pool.threads()));
     output::line(output::table(&header, &all.iter().map(row).collect::<Vec<_>>()));
 }

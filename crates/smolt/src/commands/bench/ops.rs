@@ -26,6 +26,9 @@ pub(crate) struct Args {
     /// Also time attention when every sequence is packed from documents of N tokens that do not see each other
     #[arg(long, value_name = "N")]
     documents: Option<usize>,
+    /// Each op of each layer, too
+    #[arg(long)]
+    profile: bool,
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
@@ -46,10 +49,13 @@ pub(super) fn run(args: Args) -> Outcome {
         args.device.cpu()?,
     )?;
     let before = peak_gflops(&step.cpu, precision);
-    let rows = fastest(&mut step, args.steps);
+    let (times, optimizer) = fastest(&mut step, args.steps);
+    let mut rows = profile::by_kind(&times);
+    let (seconds, bytes) = ([0.0, optimizer.as_secs_f64()], step.optimizer_bytes());
+    rows.push(Row { name: "optimizer".into(), seconds, flops: 0, bytes });
     let masked = args.documents.map(|length| {
         step.cut(length);
-        fastest(&mut step, args.steps)
+        profile::by_kind(&fastest(&mut step, args.steps).0)
     });
     let peak = peak_gflops(&step.cpu, precision).max(before);
     // Before the memory is measured, which takes some.
@@ -81,18 +87,25 @@ pub(super) fn run(args: Args) -> Outcome {
             "ratio": rounded(with / without, 4),
         });
     }
+    let each = if args.profile { profile::one_by_one(&times) } else { Vec::new() };
     if args.json {
         result["ops"] = profile::json(&rows, &whole);
+        if args.profile {
+            result["each"] = profile::json(&each, &whole);
+        }
         output::line(&result);
     } else {
         output::json(&result);
         output::line(profile::table(&rows, &whole));
+        if args.profile {
+            output::line(profile::table(&each, &whole));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Each op's fastest run of several steps, by kind: other work on the machine only ever adds.
-fn fastest(step: &mut Step, steps: usize) -> Vec<Row> {
+/// Each op's fastest run of several steps, and the optimizer's: other work on the machine only ever adds.
+fn fastest(step: &mut Step, steps: usize) -> (Vec<OpTime>, Duration) {
     step.run();
     let mut best: Vec<OpTime> = Vec::new();
     let mut optimizer = Duration::MAX;
@@ -108,8 +121,5 @@ fn fastest(step: &mut Step, steps: usize) -> Vec<Row> {
             best.backward = best.backward.min(now.backward);
         }
     }
-    let mut rows = profile::by_kind(&best);
-    let seconds = [0.0, optimizer.as_secs_f64()];
-    rows.push(Row { name: "optimizer", seconds, flops: 0, bytes: step.optimizer_bytes() });
-    rows
+    (best, optimizer)
 }

@@ -1,12 +1,13 @@
-//! Times of ops, summed by kind, as a table.
+//! Times of ops, one by one or summed by kind, as a table.
 
 use crate::output;
 use serde_json::{Value, json};
 use smolt_tensor::tape::OpTime;
+use std::time::Duration;
 
-/// All ops of one kind within a step.
+/// An op, or all of one kind within a step.
 pub(super) struct Row {
-    pub(super) name: &'static str,
+    pub(super) name: String,
     /// Seconds forward and backward.
     pub(super) seconds: [f64; 2],
     /// 0 where they say nothing.
@@ -14,20 +15,22 @@ pub(super) struct Row {
     pub(super) bytes: u64,
 }
 
+/// Each op of one step, numbered in the order in which forward runs them; the times of several runs are averaged.
+pub(super) fn one_by_one(times: &[OpTime]) -> Vec<Row> {
+    times.iter().enumerate().map(|(i, op)| Row { name: format!("{i} {}", op.name), ..Row::of(op) }).collect()
+}
+
 /// Sums of one step by kind, largest first; the times of several runs are averaged.
 pub(super) fn by_kind(times: &[OpTime]) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
-    for op in times {
-        let calls = op.calls.max(1) as f64;
-        let [flops, bytes] = [op.flops.iter().sum::<u64>(), op.bytes.iter().sum()];
-        let seconds = [op.forward.as_secs_f64() / calls, op.backward.as_secs_f64() / calls];
+    for op in times.iter().map(Row::of) {
         match rows.iter_mut().find(|row| row.name == op.name) {
             Some(row) => {
-                row.seconds = [row.seconds[0] + seconds[0], row.seconds[1] + seconds[1]];
-                row.flops += flops;
-                row.bytes += bytes;
+                row.seconds = [row.seconds[0] + op.seconds[0], row.seconds[1] + op.seconds[1]];
+                row.flops += op.flops;
+                row.bytes += op.bytes;
             }
-            None => rows.push(Row { name: op.name, seconds, flops, bytes }),
+            None => rows.push(op),
         }
     }
     rows.sort_by(|a, b| b.total().total_cmp(&a.total()));
@@ -35,6 +38,16 @@ pub(super) fn by_kind(times: &[OpTime]) -> Vec<Row> {
 }
 
 impl Row {
+    fn of(op: &OpTime) -> Row {
+        let seconds = |time: Duration| time.as_secs_f64() / op.calls.max(1) as f64;
+        Row {
+            name: op.name.to_string(),
+            seconds: [seconds(op.forward), seconds(op.backward)],
+            flops: op.flops.iter().sum(),
+            bytes: op.bytes.iter().sum(),
+        }
+    }
+
     pub(super) fn total(&self) -> f64 {
         self.seconds[0] + self.seconds[1]
     }
@@ -66,7 +79,7 @@ pub(super) fn table(rows: &[Row], whole: &Whole) -> String {
         .iter()
         .map(|row| {
             vec![
-                row.name.to_string(),
+                row.name.clone(),
                 format!("{:.2}", row.seconds[0] * 1e3),
                 format!("{:.2}", row.seconds[1] * 1e3),
                 format!("{:.2}", row.total() * 1e3),

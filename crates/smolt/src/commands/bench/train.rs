@@ -105,9 +105,14 @@ pub(super) fn run(args: Args) -> Outcome {
 fn rows(step: &Step, times: &[Times], mean_step: f64) -> Vec<Row> {
     let mut rows = profile::by_kind(step.pass.program.times());
     let optimizer = mean(times, |t| t.optimizer.as_secs_f64());
-    rows.push(Row { name: "optimizer", seconds: [0.0, optimizer], flops: 0, bytes: step.optimizer_bytes() });
+    rows.push(Row {
+        name: "optimizer".into(),
+        seconds: [0.0, optimizer],
+        flops: 0,
+        bytes: step.optimizer_bytes(),
+    });
     let inside: f64 = rows.iter().map(Row::total).sum();
-    rows.push(Row { name: "outside ops", seconds: [mean_step - inside, 0.0], flops: 0, bytes: 0 });
+    rows.push(Row { name: "outside ops".into(), seconds: [mean_step - inside, 0.0], flops: 0, bytes: 0 });
     rows
 }
 
