@@ -6,7 +6,7 @@ use super::pack::units;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-/// Packed elements of b that exist at one time (32 MiB).
+/// The most packed elements of b that exist at one time (32 MiB).
 pub(super) const PACKED: usize = 8 << 20;
 
 /// Columns below which b is cut along k instead; so many columns of fp32 sums exist at one time.
@@ -31,9 +31,10 @@ pub(super) struct Blocks {
 impl Blocks {
     /// Cuts for a shape m, n, k; `summed` when c needs fp32 sums beside it, `[m, packed_cols]`.
     pub(super) fn new<K: Kernel>((m, n, k): (usize, usize, usize), threads: usize, summed: bool) -> Blocks {
-        let room = if summed { NARROW } else { (PACKED / units::<K>(k).max(1)).max(NARROW) };
+        let packed = packed();
+        let room = if summed { NARROW } else { (packed / units::<K>(k).max(1)).max(NARROW) };
         let packed_cols = if n <= room { n } else { room.next_multiple_of(K::COLS) };
-        let room = PACKED / packed_cols.next_multiple_of(K::COLS) / units::<K>(K::K_BLOCK);
+        let room = packed / packed_cols.next_multiple_of(K::COLS) / units::<K>(K::K_BLOCK);
         let packed_k = room.max(1) * K::K_BLOCK;
         let most_rows = most_rows::<K>(k.min(K::K_BLOCK));
         let (row_tasks, col_tasks) = tasks::<K>(m, packed_cols, most_rows, wanted(threads));
@@ -72,16 +73,26 @@ pub(super) fn steps(range: Range<usize>, step: usize) -> impl Iterator<Item = Ra
     range.step_by(step).map(move |at| at..(at + step).min(end))
 }
 
+/// Packed elements of b that exist at one time: a quarter of the third-level cache, so that they stay there while rows of a
+/// pass by, or [`PACKED`] where that is less or the system tells of none.
+fn packed() -> usize {
+    static BYTES: OnceLock<usize> = OnceLock::new();
+    let bytes = *BYTES.get_or_init(|| cache(3).map_or(usize::MAX, |bytes| (bytes / 4).max(4 << 20)));
+    (bytes / size_of::<f32>()).min(PACKED)
+}
+
 /// Bytes of the second-level cache of the first core, 1 MiB where the system does not tell.
 fn second_level_cache() -> usize {
     static BYTES: OnceLock<usize> = OnceLock::new();
-    *BYTES.get_or_init(|| {
-        let read = |file: &str| {
-            std::fs::read_to_string(format!("/sys/devices/system/cpu/cpu0/cache/index2/{file}"))
-                .unwrap_or_default()
-        };
-        let size = if read("level").trim() == "2" { read("size") } else { String::new() };
-        let kib = size.trim().strip_suffix('K').and_then(|kib| kib.parse::<usize>().ok()).unwrap_or(1024);
-        kib.clamp(128, 16 << 10) << 10
-    })
+    *BYTES.get_or_init(|| cache(2).unwrap_or(1 << 20).clamp(128 << 10, 16 << 20))
+}
+
+/// Bytes of a cache of the first core, if the system tells.
+fn cache(level: usize) -> Option<usize> {
+    let read = |file: &str| {
+        std::fs::read_to_string(format!("/sys/devices/system/cpu/cpu0/cache/index{level}/{file}")).ok()
+    };
+    read("level").filter(|found| found.trim().parse() == Ok(level))?;
+    let kib: usize = read("size")?.trim().strip_suffix('K')?.parse().ok()?;
+    Some(kib << 10)
 }
